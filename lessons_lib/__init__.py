@@ -1,0 +1,1 @@
+"""The parts that the lessons build by hand, in one tested library."""

@@ -1,0 +1,55 @@
+"""Checks of arguments: each names the argument, what was given and what was expected."""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int | str]) -> None:
+    """Raise unless `tensor` has the given shape, such as `("B", "T", 64)`.
+
+    A word stands for any size of at least one; a number must match.
+
+    Raises:
+        TypeError: if `tensor` is not a tensor.
+        ValueError: if its number of axes or one of its sizes differs, or if an axis is empty.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    fits = tensor.dim() == len(shape) and all(
+        size > 0 and (isinstance(wanted, str) or size == wanted)
+        for size, wanted in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(
+            f"{name} must have shape ({wanted}) with no empty axis, got {tuple(tensor.shape)}"
+        )
+
+
+def check_ids(name: str, ids: torch.Tensor, shape: Sequence[int | str], n_words: int) -> None:
+    """Raise unless `ids` are whole numbers of the given shape, each in 0 … n_words − 1.
+
+    Raises:
+        TypeError: if `ids` is not a tensor of integers.
+        ValueError: if the shape differs or an id lies outside the vocabulary.
+    """
+    check_shape(name, ids, shape)
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"{name} must hold word ids (torch.int64), got {ids.dtype}")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= n_words:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{name} must hold ids from 0 to {n_words - 1}, got {wrong}")
+
+
+def check_positive(name: str, value: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least one."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def check_at_most(name: str, value: int, most: int) -> None:
+    """Raise ValueError if `value` is more than `most`."""
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")

@@ -1,0 +1,257 @@
+"""Figures of the lessons, in one house style.
+
+Each function returns a `Picture`: as the last expression of a cell it shows itself. Every picture
+has one message, a title that says it, and `alt`, the same in words for someone who can't see it.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; line styles differ as well.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+COLOURS = [BLUE, RED, GREEN, ORANGE, PURPLE, SKY]
+MARKERS = ["o", "s", "^", "D", "v", "P"]
+INK, FAINT = "#222222", "#8A8A8A"
+STYLE = {
+    "font.size": 13,
+    "axes.titlesize": 15,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 14,
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "lines.linewidth": 2.4,
+    "lines.markersize": 7,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+DPI = 144
+
+
+class Picture:
+    """A finished figure that shows itself in a notebook, with alt text for screen readers."""
+
+    def __init__(self, figure: Figure, alt: str):
+        self.figure = figure
+        self.alt = alt
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        data = base64.b64encode(self.png()).decode()
+        width = round(self.figure.get_figwidth() * DPI / 2)  # drawn at twice the size it is shown
+        image = (
+            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}" '
+            f'width="{width}" style="max-width: 100%; border-radius: 4px">'
+        )
+        return {"text/html": image, "image/png": data, "text/plain": self.alt}
+
+
+def _axes(title: str, x_label: str, y_label: str, width: float = 10, height: float = 5) -> Axes:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    return axes
+
+
+@matplotlib.rc_context(STYLE)
+def curves(
+    series: Mapping[str, Sequence[float] | Mapping[str, float]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    alt: str,
+    x: Sequence[float] | None = None,
+    y_range: tuple[float, float] | None = None,
+) -> Picture:
+    """Draw one line per series, each with its name in its own colour.
+
+    A series is a list of values, drawn at `x` (default 0, 1, 2, …), or a mapping whose keys become
+    the places on the x axis, such as the result of `mean_by_length`.
+    """
+    axes = _axes(title, x_label, y_label)
+    for i, (name, values) in enumerate(series.items()):
+        if isinstance(values, Mapping):
+            places, heights = list(values), list(values.values())
+        else:
+            heights = list(values)
+            places = list(range(len(heights))) if x is None else list(x)
+        axes.plot(
+            places,
+            heights,
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)] if len(heights) <= 60 else None,
+            linestyle="-" if i % 2 == 0 else "--",
+            label=name,
+            clip_on=False,
+        )
+    if y_range:
+        axes.set_ylim(*y_range)
+    if len(series) > 1:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return Picture(axes.figure, alt)
+
+
+def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -> Picture:
+    """Draw shares between 0 and 1 by sentence length, as `metrics.mean_by_length` gives them."""
+    x_label, y_label = "English words in the number", "share right on new numbers"
+    return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+
+
+def influence(series: Mapping[str, Sequence[float]], title: str, alt: str) -> Picture:
+    """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it."""
+    x_label, y_label = "words between the swapped word and the end", "how far the memory moves"
+    return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+
+
+@matplotlib.rc_context(STYLE)
+def losses(
+    series: Mapping[str, Sequence[float]], title: str, alt: str, window: int = 20
+) -> Picture:
+    """Draw training losses: thin raw lines, thick averages over the last `window` steps."""
+    axes = _axes(title, "training step", "loss per word")
+    for i, (name, values) in enumerate(series.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        raw = torch.tensor(values)
+        smooth = raw.unfold(0, window, 1).mean(dim=1)  # (steps - window + 1,)
+        axes.plot(raw, color=colour, alpha=0.25, linewidth=1)
+        axes.plot(range(window - 1, len(values)), smooth, color=colour, label=name)
+    axes.set_ylim(bottom=0)
+    if len(series) > 1:
+        axes.legend(frameon=False)
+    return Picture(axes.figure, alt)
+
+
+@matplotlib.rc_context(STYLE)
+def bars(
+    values: Mapping[str, float], title: str, y_label: str, alt: str, highlight: str | None = None
+) -> Picture:
+    """Draw one bar per name, its value on top; `highlight` names the bar to look at."""
+    axes = _axes(title, "", y_label, height=4.2)
+    colours = [RED if name == highlight else BLUE for name in values]
+    drawn = axes.bar(list(values), list(values.values()), color=colours, width=0.6)
+    axes.bar_label(drawn, fmt="%.2f", padding=3)
+    axes.grid(visible=False, axis="x")
+    axes.margins(y=0.15)
+    return Picture(axes.figure, alt)
+
+
+@matplotlib.rc_context(STYLE)
+def heatmap(
+    matrix: torch.Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    alt: str,
+    numbers: bool = False,
+) -> Picture:
+    """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
+
+    Positive values only are drawn from white to blue; with negative values zero is white, red is
+    below and blue above. `numbers` writes each value into its cell.
+    """
+    values = torch.as_tensor(matrix).detach().float()
+    if values.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"matrix must have shape ({len(rows)}, {len(columns)}) to fit its rows and columns, "
+            f"got {tuple(values.shape)}"
+        )
+    width = min(10.0, 3.2 + 0.62 * len(columns))
+    axes = _axes(title, x_label, y_label, width=width, height=2.4 + 0.42 * len(rows))
+    top = float(values.abs().max()) or 1.0
+    signed = bool((values < 0).any())
+    image = axes.imshow(
+        values,
+        cmap="RdBu" if signed else "Blues",
+        vmin=-top if signed else 0,
+        vmax=top,
+        aspect="auto",
+    )
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if numbers:
+        for i, row in enumerate(values.tolist()):
+            for j, value in enumerate(row):
+                colour = "white" if abs(value) > 0.6 * top else INK
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=11)
+    else:
+        axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    return Picture(axes.figure, alt)
+
+
+@matplotlib.rc_context(STYLE)
+def bottleneck(
+    src: Sequence[str],
+    tgt: Sequence[str],
+    alt: str,
+    title: str = "The writer sees one vector, not the words",
+) -> Picture:
+    """Draw an encoder–decoder: source words flow into one box, target words out of it."""
+    n = len(src) + len(tgt) + 1
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.set(xlim=(-0.6, n - 0.4), ylim=(-0.75, 1.6))
+    axes.axis("off")
+    for place in range(n):
+        inside = place < len(src)
+        middle = place == len(src)
+        colour = RED if middle else BLUE if inside else GREEN
+        text = "context" if middle else ("read" if inside else "write")
+        _box(axes, place, text, colour)
+        if place + 1 < n:
+            _arrow(axes, (place + 0.38, 0.6), (place + 0.62, 0.6))
+    for i, word in enumerate(src):
+        axes.text(i, -0.35, word, ha="center", va="center", fontsize=13)
+        _arrow(axes, (i, -0.15), (i, 0.28))
+    axes.text(len(src), 1.28, "one vector", ha="center", color=RED, fontsize=13, weight="bold")
+    for i, word in enumerate(tgt, start=len(src) + 1):
+        axes.text(i, 1.5, word, ha="center", va="center", fontsize=13)
+        _arrow(axes, (i, 0.92), (i, 1.32))
+    return Picture(figure, alt)
+
+
+def _box(axes: Axes, x: float, text: str, colour: str) -> None:
+    shape = FancyBboxPatch(
+        (x - 0.33, 0.36), 0.66, 0.48, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="none"
+    )
+    axes.add_patch(shape)
+    axes.text(x, 0.6, text, ha="center", va="center", color="white", fontsize=11.5, weight="bold")
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=FAINT, linewidth=1.6)
+    )

@@ -1,0 +1,81 @@
+"""The training loop of all lessons, its loss, and its one line of progress."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lessons_lib.kit.batches import bucketed_batches
+from lessons_lib.kit.tasks import Task
+from lessons_lib.kit.vocabulary import PAD
+
+
+def teacher_forcing(tgt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split targets into what the decoder reads and what it must answer.
+
+    The decoder reads the true previous word and answers with the next one: BOS a b EOS becomes
+    BOS a b → a b EOS. Both results have shape (B, T − 1) for `tgt` of shape (B, T).
+    """
+    return tgt[:, :-1], tgt[:, 1:]  # (B, T-1) each
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor, pad: int = PAD) -> torch.Tensor:
+    """Average −log p(right word) over the real words: (B, T, V), (B, T) → ().
+
+    Positions whose label is `pad` don't count, neither above nor below the fraction.
+    """
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=pad)  # ()
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float = 0.1) -> float:
+    """Learning rate at `step` (from 0): a linear climb to `peak`, then a line down to zero.
+
+    The climb takes the share `warmup` of all steps.
+    """
+    climb = max(1, round(warmup * steps))
+    return peak * min((step + 1) / climb, (steps - step) / max(1, steps - climb))
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    steps: int = 400,
+    lr: float = 3e-3,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> list[float]:
+    """Train `model(src, decoder input) → logits (B, T, V)` on `task.train` with teacher forcing.
+
+    AdamW (betas 0.9 and 0.98), linear warm-up and decay, gradients clipped to length 1. Prints one
+    line of progress. Returns the loss of every step.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98))
+    batches = bucketed_batches(*task.train, batch_size=batch_size, seed=seed)
+    losses: list[float] = []
+    model.train()
+    for step in range(steps):
+        src, tgt = next(batches)
+        decoder_input, labels = teacher_forcing(tgt)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
+        loss = token_loss(model(src, decoder_input), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if (step + 1) % 10 == 0 or step + 1 == steps:
+            print_progress(step + 1, steps, losses)
+    model.eval()
+    return losses
+
+
+def print_progress(step: int, steps: int, losses: list[float], width: int = 24) -> None:
+    """Rewrite one line: a bar, the steps, the loss averaged over the last 50 steps.
+
+    No times and one decimal: the last frame is the same on every run and every machine.
+    """
+    done = width * step // steps
+    recent = losses[-50:]
+    bar = "█" * done + "░" * (width - done)
+    end = "\n" if step == steps else ""
+    loss = sum(recent) / len(recent)
+    print(f"\r{bar} {step}/{steps} steps, loss {loss:.1f}", end=end, flush=True)
