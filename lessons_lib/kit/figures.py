@@ -5,16 +5,20 @@ has one message, a title that says it, and `alt`, the same in words for someone 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; line styles differ as well.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import matplotlib
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2",
@@ -48,6 +52,8 @@ STYLE = {
     "lines.markersize": 7,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.1,
 }
 DPI = 144
 
@@ -75,14 +81,24 @@ class Picture:
         return {"text/html": image, "image/png": data, "text/plain": self.alt}
 
 
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the house style inside, and leave matplotlib's settings as they were."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
 def _axes(title: str, x_label: str, y_label: str, width: float = 10, height: float = 5) -> Axes:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(width, height), layout="constrained").subplots()
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     return axes
 
 
-@matplotlib.rc_context(STYLE)
+@house_style()
 def curves(
     series: Mapping[str, Sequence[float] | Mapping[str, float]],
     title: str,
@@ -132,7 +148,7 @@ def influence(series: Mapping[str, Sequence[float]], title: str, alt: str) -> Pi
     return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
 
 
-@matplotlib.rc_context(STYLE)
+@house_style()
 def losses(
     series: Mapping[str, Sequence[float]], title: str, alt: str, window: int = 20
 ) -> Picture:
@@ -150,7 +166,7 @@ def losses(
     return Picture(axes.figure, alt)
 
 
-@matplotlib.rc_context(STYLE)
+@house_style()
 def bars(
     values: Mapping[str, float], title: str, y_label: str, alt: str, highlight: str | None = None
 ) -> Picture:
@@ -164,7 +180,7 @@ def bars(
     return Picture(axes.figure, alt)
 
 
-@matplotlib.rc_context(STYLE)
+@house_style()
 def heatmap(
     matrix: torch.Tensor,
     rows: Sequence[str],
@@ -191,7 +207,7 @@ def heatmap(
     top = float(values.abs().max()) or 1.0
     signed = bool((values < 0).any())
     image = axes.imshow(
-        values,
+        values.numpy(),
         cmap="RdBu" if signed else "Blues",
         vmin=-top if signed else 0,
         vmax=top,
@@ -211,7 +227,7 @@ def heatmap(
     return Picture(axes.figure, alt)
 
 
-@matplotlib.rc_context(STYLE)
+@house_style()
 def bottleneck(
     src: Sequence[str],
     tgt: Sequence[str],
@@ -220,9 +236,7 @@ def bottleneck(
 ) -> Picture:
     """Draw an encoder–decoder: source words flow into one box, target words out of it."""
     n = len(src) + len(tgt) + 1
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
+    axes = _axes(title, "", "", height=3.4)
     axes.set(xlim=(-0.6, n - 0.4), ylim=(-0.75, 1.6))
     axes.axis("off")
     for place in range(n):
@@ -240,10 +254,12 @@ def bottleneck(
     for i, word in enumerate(tgt, start=len(src) + 1):
         axes.text(i, 1.5, word, ha="center", va="center", fontsize=13)
         _arrow(axes, (i, 0.92), (i, 1.32))
-    return Picture(figure, alt)
+    return Picture(axes.figure, alt)
 
 
 def _box(axes: Axes, x: float, text: str, colour: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
     shape = FancyBboxPatch(
         (x - 0.33, 0.36), 0.66, 0.48, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="none"
     )
@@ -252,6 +268,8 @@ def _box(axes: Axes, x: float, text: str, colour: str) -> None:
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
     axes.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=FAINT, linewidth=1.6)
     )

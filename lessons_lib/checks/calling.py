@@ -1,0 +1,143 @@
+"""Calling an answer that may print, raise, change its input, leave, or never end."""
+
+import contextlib
+import copy
+import ctypes
+import io
+import random
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lessons_lib.kit.seeding import seed_everything
+
+TIME_LIMIT = 5.0  # seconds for one call
+REPEAT = 0.1  # seconds between further interruptions, in case the answer caught the first
+
+
+class TimeLimitReached(BaseException):
+    """The answer was stopped. Not an Exception, so that `except Exception` lets it through."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call led to: a value or an error, the arguments as it left them, what it printed."""
+
+    value: object
+    error: BaseException | None
+    args: tuple
+    printed: str
+
+
+def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
+    """Call `answer(*args)` on copies of `args`; whatever it does ends up in the outcome.
+
+    Random numbers start from `seed`, and the caller's go on as if nothing had happened. Prints and
+    warnings are kept from the notebook. Only the user's own interrupt (KeyboardInterrupt) comes
+    through.
+    """
+    args = copy.deepcopy(args)
+    value, error, printed = None, None, io.StringIO()
+    with (
+        own_random_numbers(seed),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        warnings.catch_warnings(),
+        torch.enable_grad(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            with time_limit(TIME_LIMIT):
+                value = answer(*args)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # SystemExit and the time limit too
+            error = raised
+    return Outcome(snapshot(value), error, args, printed.getvalue())
+
+
+def snapshot(value: object) -> object:
+    """Copy the tensors of a result, so that no later call can change them; gradients dropped."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (tuple, list):
+        return type(value)(snapshot(part) for part in value)
+    return value
+
+
+@contextlib.contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """Seed all random numbers inside the block and put the old ones back after it."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeLimitReached inside the block when `seconds` are over.
+
+    A signal where there is one (main thread, not on Windows): it also wakes a sleeping call.
+    Elsewhere a second thread plants the exception, which strikes at the next line of Python. A
+    single call into C that never comes back is beyond both: then only a kernel restart helps.
+    """
+    has_signal = hasattr(signal, "setitimer")
+    if has_signal and threading.current_thread() is threading.main_thread():
+        stop = start_alarm(seconds)
+    else:
+        stop = start_watcher(seconds)
+    try:
+        try:
+            yield
+        finally:
+            stop()
+    finally:
+        stop()  # once more, because the limit may strike in the middle of the first
+
+
+def start_alarm(seconds: float) -> Callable[[], None]:
+    """Ask the operating system for a signal; returns the function that cancels it."""
+
+    def interrupt(number, frame):
+        raise TimeLimitReached
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
+
+    def stop():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    return stop
+
+
+def start_watcher(seconds: float) -> Callable[[], None]:
+    """Let a second thread interrupt this one; returns the function that ends it."""
+    watched, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    plant = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def watch():
+        wait = seconds
+        while not done.wait(wait):
+            plant(watched, ctypes.py_object(TimeLimitReached))
+            wait = REPEAT
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+
+    def stop():
+        done.set()
+        watcher.join()
+        plant(watched, None)  # takes back an exception that has not struck yet
+
+    return stop

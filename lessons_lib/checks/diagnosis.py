@@ -1,0 +1,304 @@
+"""The order of diagnosis: one small function for each thing that can be wrong with an answer."""
+
+import dis
+import inspect
+import linecache
+import re
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lessons_lib.checks import calling
+from lessons_lib.checks.calling import Outcome
+from lessons_lib.checks.exercise import Case, Exercise, Facts
+
+# A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
+RELATIVE, ABSOLUTE = 1e-4, 1e-5
+SMALL = 16  # whole numbers up to this count are shown in full
+PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong. `nameable`: a known mistake may explain it."""
+
+    sentence: str
+    facts: Facts = ()
+    status: str = "fail"
+    nameable: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One case, tried twice with different random numbers, and the value expected of it."""
+
+    exercise: Exercise
+    case: Case
+    expected: object
+    first: Outcome
+    second: Outcome
+
+    def returned(self) -> Iterator[tuple[str, object, torch.Tensor]]:
+        """Name, value got and value expected, for each thing that the exercise returns."""
+        names = self.exercise.returns
+        if len(names) == 1:
+            yield names[0], self.first.value, self.expected
+        else:
+            yield from zip(names, self.first.value, self.expected, strict=True)
+
+    def facts(self, *rows: tuple[str, str]) -> Facts:
+        """`rows`, then what every finding tells: the case, its input, what the answer printed."""
+        names = inspect.signature(self.exercise.oracle).parameters
+        given = ", ".join(
+            describe(name, value) for name, value in zip(names, self.case.args, strict=False)
+        )
+        about = [("case", self.case.idea)]
+        if given:
+            about.append(("input", given))
+        if printed := self.first.printed.rstrip().splitlines():
+            about.append(("printed", "\n".join(map(readable, printed[:PRINTED_LINES]))))
+        return (*rows, *about)
+
+
+def stub_left_in(trial: Trial) -> Finding | None:
+    """`raise NotImplementedError` still stands in the learner's own code."""
+    error = trial.first.error
+    if not isinstance(error, NotImplementedError):
+        return None
+    deepest = error.__traceback__
+    while deepest.tb_next:
+        deepest = deepest.tb_next
+    code = deepest.tb_frame.f_code
+    # torch raises this error too, but from C: then the deepest step in Python is not a `raise`.
+    raised_in_python = code.co_code[deepest.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    if is_library(code.co_filename) or not raised_in_python:
+        return None
+    sentence = "Write your answer where `raise NotImplementedError` stands."
+    facts = (("wanted", trial.exercise.signature),)
+    return Finding(sentence, facts, status="todo", nameable=False)
+
+
+def exception(trial: Trial) -> Finding | None:
+    """The answer raised, did not end, or cannot be called with these arguments."""
+    error = trial.first.error
+    if error is None:
+        return None
+    if isinstance(error, calling.TimeLimitReached):
+        sentence = f"{trial.exercise.id} was stopped after {calling.TIME_LIMIT:g} seconds."
+        facts = trial.facts(("look for", "a loop that never ends"))
+        return Finding(sentence, facts, nameable=False)
+    reason = ("error", readable(": ".join([type(error).__name__, *str(error).splitlines()[:1]])))
+    frames = [
+        (number, linecache.getline(frame.f_code.co_filename, number).strip())
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if not is_library(frame.f_code.co_filename)
+    ]
+    if not frames:
+        if isinstance(error, TypeError):
+            sentence = "Your function cannot be called with the arguments of this exercise."
+            return Finding(sentence, trial.facts(reason, ("expected", trial.exercise.signature)))
+        return Finding("Your function stopped with an error.", trial.facts(reason))
+    # An endless recursion is reported where it began: its depth is an accident.
+    number, line = frames[0 if isinstance(error, RecursionError) else -1]
+    sentence = f"Your function stopped with an error in line {number}."
+    return Finding(sentence, trial.facts((f"line {number}", readable(line)), reason))
+
+
+def input_changed(trial: Trial) -> Finding | None:
+    """An argument no longer holds what it held before the call."""
+    names = inspect.signature(trial.exercise.oracle).parameters
+    for name, before, after in zip(names, trial.case.args, trial.first.args, strict=False):
+        if not alike(contents(before), contents(after)):
+            rows = (("before", describe(name, before)), ("after", describe(name, after)))
+            if isinstance(before, torch.Tensor) and before.shape == after.shape:
+                where, old, new = first_difference(name, ~close(after, before), after, before)
+                rows = (where, ("before", old[1]), ("after", new[1]))
+            sentence = f"Your function changes its input `{name}` in place."
+            return Finding(sentence, trial.facts(*rows), nameable=False)
+    return None
+
+
+def none_returned(trial: Trial) -> Finding | None:
+    """A forgotten `return`."""
+    if trial.first.value is not None:
+        return None
+    return Finding("Your function returns None: is a `return` missing?", trial.facts())
+
+
+def wrong_type(trial: Trial) -> Finding | None:
+    """Something other than a tensor, or another number of them."""
+    names, value = trial.exercise.returns, trial.first.value
+    if len(names) > 1 and not (isinstance(value, (tuple, list)) and len(value) == len(names)):
+        rows = (("expected", f"{len(names)} tensors: {', '.join(names)}"), ("got", kind(value)))
+        return Finding(f"Your function should return {len(names)} tensors.", trial.facts(*rows))
+    for name, got, _ in trial.returned():
+        if not isinstance(got, torch.Tensor) or got.layout != torch.strided:
+            rows = (("expected", "a torch.Tensor"), ("got", kind(got)))
+            return Finding(f"`{name}` should be a tensor.", trial.facts(*rows))
+    return None
+
+
+def wrong_shape(trial: Trial) -> Finding | None:
+    """A tensor of another shape."""
+    for name, got, expected in trial.returned():
+        if got.shape != expected.shape:
+            shapes = (("expected", sized(expected)), ("got", sized(got)))
+            facts = trial.facts(("where", f"shape of {name}"), *shapes)
+            return Finding(f"`{name}` has the wrong shape.", facts)
+    return None
+
+
+def wrong_dtype(trial: Trial) -> Finding | None:
+    """Numbers of another kind, or on another device."""
+    for name, got, expected in trial.returned():
+        for what in ("dtype", "device"):
+            if getattr(got, what) != getattr(expected, what):
+                facts = trial.facts(
+                    ("where", f"{what} of {name}"),
+                    ("expected", str(getattr(expected, what))),
+                    ("got", str(getattr(got, what))),
+                )
+                return Finding(f"`{name}` has the wrong {what}.", facts)
+    return None
+
+
+def not_a_number(trial: Trial) -> Finding | None:
+    """NaN where a number is expected."""
+    for name, got, expected in trial.returned():
+        wrong = got.isnan() & ~expected.isnan()
+        if wrong.any():
+            facts = trial.facts(*first_difference(name, wrong, got, expected))
+            return Finding(f"`{name}` is not a number (NaN).", facts)
+    return None
+
+
+def not_repeatable(trial: Trial) -> Finding | None:
+    """Two calls, two answers."""
+    if trial.second.error is None and alike(trial.first.value, trial.second.value):
+        return None
+    return Finding(
+        "Called twice with the same input, your function answers differently.",
+        trial.facts(("look for", "random numbers, or something kept between calls")),
+        nameable=False,
+    )
+
+
+def wrong_value(trial: Trial) -> Finding | None:
+    """The first element that differs."""
+    for name, got, expected in trial.returned():
+        wrong = ~close(got, expected)
+        if wrong.any():
+            facts = trial.facts(*first_difference(name, wrong, got, expected))
+            return Finding(f"`{name}` has a wrong value.", facts)
+    return None
+
+
+Step = Callable[[Trial], Finding | None]
+STEPS: tuple[Step, ...] = (
+    stub_left_in,
+    exception,
+    input_changed,
+    none_returned,
+    wrong_type,
+    wrong_shape,
+    wrong_dtype,
+    not_a_number,
+    not_repeatable,
+    wrong_value,
+)
+
+
+def close(got: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Compare two tensors of one shape and dtype, element by element; NaN is close to NaN."""
+    if not expected.is_floating_point():
+        return got == expected
+    return torch.isclose(got, expected, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+
+
+def alike(one: object, other: object) -> bool:
+    """Tell whether two results are the same in structure, type, shape, dtype and values."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same_kind = all(
+            getattr(one, what) == getattr(other, what)
+            for what in ("shape", "dtype", "device", "layout")
+        )
+        return same_kind and bool(close(one, other).all())
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return type(one) is type(other) and one == other
+
+
+def contents(argument: object) -> object:
+    """A tensor or number itself; of any other object, what it holds."""
+    if isinstance(argument, torch.Tensor) or not hasattr(argument, "__dict__"):
+        return argument
+    return tuple(vars(argument).items())
+
+
+def first_difference(name: str, wrong, got, expected) -> Facts:
+    """Where in the tensor `name` the first True of `wrong` stands, and the two numbers there."""
+    index = tuple(wrong.nonzero()[0].tolist())
+    where = f"{name}[{', '.join(map(str, index))}]" if index else name
+    if wrong.numel() > 1:
+        where += f", the first of {int(wrong.sum())} wrong in {wrong.numel()}"
+    numbers = expected[index].item(), got[index].item()
+    # four significant digits, or all of them where these are the same
+    short = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers]
+    texts = short if short[0] != short[1] else [repr(value) for value in numbers]
+    return (("where", where), ("expected", texts[0]), ("got", texts[1]))
+
+
+def kind(value: object) -> str:
+    """What something is, in words: "one tensor", "a tuple of 3", "a NumPy array"."""
+    if isinstance(value, torch.Tensor):
+        return "one tensor" if value.layout == torch.strided else "a sparse tensor"
+    if isinstance(value, np.ndarray):
+        return "a NumPy array"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a value of type {type(value).__name__}"
+
+
+def describe(name: str, value: object) -> str:
+    """An argument: a number, or the shape and dtype of a tensor, or a few ids in full."""
+    if isinstance(value, torch.Tensor):
+        if is_small(value):
+            return f"{name} {value.tolist()}"
+        return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return f"{name} {value!r}" if isinstance(value, (int, float)) else name
+
+
+def sized(tensor: torch.Tensor) -> str:
+    """A shape, and the ids in it if they are few."""
+    shape = str(tuple(tensor.shape))
+    return f"{shape}: {tensor.tolist()}" if is_small(tensor) and tensor.dim() else shape
+
+
+def is_small(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor can be shown in full."""
+    return tensor.numel() <= SMALL and not tensor.is_floating_point() and not tensor.is_meta
+
+
+def readable(line: str) -> str:
+    """A line of text, not too long, without memory addresses, which differ on every run."""
+    return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:LINE_WIDTH]
+
+
+PACKAGE = Path(__file__).resolve().parents[1]
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
+
+
+def is_library(filename: str) -> bool:
+    """Tell whether a line of Python belongs to a library, this one included, not to the learner."""
+    path = Path(filename)
+    if {"site-packages", "dist-packages"} & set(path.parts) or filename.startswith("<frozen"):
+        return True
+    resolved = path.resolve()
+    return PACKAGE in resolved.parents or STANDARD_LIBRARY in resolved.parents

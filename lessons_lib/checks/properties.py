@@ -1,0 +1,49 @@
+"""Laws that values cannot show."""
+
+from collections.abc import Callable
+
+import torch
+
+from lessons_lib.checks.diagnosis import alike, close, first_difference
+from lessons_lib.checks.exercise import Facts, Property
+
+
+def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Property:
+    """The gradient that reaches each floating-point argument is the reference's.
+
+    `names` are the names of `args`. An answer with the right values fails when it is cut off from
+    its inputs, so that a model could not be trained through it.
+    """
+
+    def counterexample(answer: Callable) -> Facts | None:
+        pairs = zip(names, gradients(answer, args), gradients(oracle, args), strict=True)
+        for name, got, expected in pairs:
+            if expected is None or (got is not None and alike(got, expected)):
+                continue
+            if got is None:
+                return (("expected", f"a gradient for {name}"), ("got", "none"))
+            return first_difference(f"gradient of {name}", ~close(got, expected), got, expected)
+        return None
+
+    return Property(
+        "wrong_gradient",
+        "the gradient that flows back to the inputs",
+        "The values are right, but the gradient that flows back is not.",
+        counterexample,
+    )
+
+
+def gradients(function: Callable, args: tuple) -> list[torch.Tensor | None]:
+    """The gradient of a weighted sum of the output for each argument; None where none arrives."""
+    inputs = [
+        arg.clone().requires_grad_()
+        if isinstance(arg, torch.Tensor) and arg.is_floating_point()
+        else arg
+        for arg in args
+    ]
+    output = function(*inputs)
+    if output.requires_grad:
+        # unequal weights, so that swapped elements show
+        weights = torch.linspace(1, 2, output.numel(), dtype=output.dtype).view(output.shape)
+        (output * weights).sum().backward()
+    return [getattr(value, "grad", None) for value in inputs]

@@ -1,0 +1,87 @@
+"""Figures: one picture with alt text, tokens on the axes, colours that can be told apart."""
+
+import base64
+import html
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lessons_lib.kit import figures
+
+LENGTHS = {"1–4": 1.0, "5–8": 0.9, "9–12": 0.5}
+PICTURES = {
+    "curves": lambda: figures.curves({"a": [1, 2, 3]}, "Title", "x", "y", 'an "alt" text'),
+    "by_length": lambda: figures.by_length({"a": LENGTHS, "b": LENGTHS}, "Title", "alt"),
+    "influence": lambda: figures.influence({"a": [0.5, 0.1]}, "Title", "alt"),
+    "losses": lambda: figures.losses({"a": [3.0] * 40}, "Title", "alt"),
+    "bars": lambda: figures.bars({"zwei": 0.7, "drei": 0.3}, "Title", "share", "alt", "zwei"),
+    "heatmap": lambda: figures.heatmap(
+        torch.arange(6.0).reshape(2, 3), ["a", "b"], ["c", "d", "e"], "Title", "x", "y", "alt"
+    ),
+    "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_shows_itself_with_its_alt_text(name):
+    picture = PICTURES[name]()
+    bundle = picture._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert bundle["text/plain"] == picture.alt
+    assert f'alt="{html.escape(picture.alt)}"' in bundle["text/html"]
+    assert bundle["image/png"] in bundle["text/html"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_the_same_bytes_each_time(name):
+    assert PICTURES[name]().png() == PICTURES[name]().png()
+
+
+def test_every_series_has_its_own_colour_mark_and_name():
+    axes = figures.curves({"a": LENGTHS, "b": LENGTHS}, "t", "x", "y", "alt").figure.axes[0]
+    first, second = axes.get_lines()
+    assert first.get_color() != second.get_color()
+    assert first.get_marker() != second.get_marker()
+    assert first.get_linestyle() != second.get_linestyle()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LENGTHS)
+
+
+def test_losses_are_smoothed_over_the_window():
+    values = [float(i) for i in range(30)]
+    axes = figures.losses({"a": values}, "t", "alt", window=10).figure.axes[0]
+    raw, smooth = axes.get_lines()
+    assert list(raw.get_ydata()) == values
+    assert smooth.get_xdata()[0] == 9 and smooth.get_ydata()[0] == pytest.approx(4.5)
+
+
+def test_a_heatmap_puts_tokens_on_both_axes_and_numbers_in_cells():
+    matrix = torch.tensor([[0.25, -1.0], [0.5, 1.0], [0.0, 0.75]])
+    picture = figures.heatmap(
+        matrix, ["r1", "r2", "r3"], ["c1", "c2"], "t", "x", "y", "alt", numbers=True
+    )
+    axes = picture.figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["r1", "r2", "r3"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["c1", "c2"]
+    assert [text.get_text() for text in axes.texts] == [f"{v:.2f}" for v in matrix.flatten()]
+
+
+def test_a_heatmap_names_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"matrix must have shape \(1, 2\).*got \(2, 2\)"):
+        figures.heatmap(torch.zeros(2, 2), ["a"], ["b", "c"], "t", "x", "y", "alt")
+
+
+def test_house_style_stays_in_the_house():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    PICTURES["curves"]().png()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_matplotlib_is_imported_only_when_something_is_drawn():
+    code = "import sys, lessons_lib.kit.figures; print('matplotlib' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
