@@ -88,8 +88,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeLimitReached inside the block when `seconds` are over.
 
     A signal where there is one (main thread, not on Windows): it also wakes a sleeping call.
-    Elsewhere a second thread plants the exception, which strikes at the next line of Python. A
-    single call into C that never comes back is beyond both: then only a kernel restart helps.
+    Elsewhere a second thread plants the exception, which strikes at the next line of Python. Two
+    things are beyond both, and only restarting the kernel helps: a single call into C that never
+    comes back, and a loop that catches BaseException over and over.
     """
     has_signal = hasattr(signal, "setitimer")
     if has_signal and threading.current_thread() is threading.main_thread():

@@ -19,7 +19,7 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts
 
 # A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
-SMALL = 16  # whole numbers up to this count are shown in full
+FEW_IDS, FEW_NUMBERS = 16, 6  # tensors up to this size are shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 
 
@@ -249,9 +249,9 @@ def first_difference(name: str, wrong, got, expected) -> Facts:
     if wrong.numel() > 1:
         where += f", the first of {int(wrong.sum())} wrong in {wrong.numel()}"
     numbers = expected[index].item(), got[index].item()
-    # four significant digits, or all of them where these are the same
-    short = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers]
-    texts = short if short[0] != short[1] else [repr(value) for value in numbers]
+    texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers]
+    if texts[0] == texts[1]:  # four digits do not show the difference
+        texts = [f"{value:.9g}" for value in numbers]
     return (("where", where), ("expected", texts[0]), ("got", texts[1]))
 
 
@@ -267,23 +267,31 @@ def kind(value: object) -> str:
 
 
 def describe(name: str, value: object) -> str:
-    """An argument: a number, or the shape and dtype of a tensor, or a few ids in full."""
+    """An argument: a number, a small tensor in full, or the shape and dtype of a larger one."""
     if isinstance(value, torch.Tensor):
         if is_small(value):
-            return f"{name} {value.tolist()}"
+            return f"{name} {listed(value)}"
         return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return f"{name} {value!r}" if isinstance(value, (int, float)) else name
 
 
 def sized(tensor: torch.Tensor) -> str:
-    """A shape, and the ids in it if they are few."""
+    """A shape, and what is in it if it is small."""
     shape = str(tuple(tensor.shape))
-    return f"{shape}: {tensor.tolist()}" if is_small(tensor) and tensor.dim() else shape
+    return f"{shape}: {listed(tensor)}" if is_small(tensor) and tensor.dim() else shape
 
 
 def is_small(tensor: torch.Tensor) -> bool:
     """Tell whether a tensor can be shown in full."""
-    return tensor.numel() <= SMALL and not tensor.is_floating_point() and not tensor.is_meta
+    few = FEW_NUMBERS if tensor.is_floating_point() else FEW_IDS
+    return tensor.numel() <= few and not tensor.is_meta
+
+
+def listed(tensor: torch.Tensor) -> str:
+    """A tensor as a list, its numbers with four decimals at most."""
+    if tensor.is_floating_point():
+        tensor = tensor.double().round(decimals=4)  # in double, so that 0.1 prints as 0.1
+    return str(tensor.tolist())
 
 
 def readable(line: str) -> str:

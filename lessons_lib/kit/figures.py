@@ -132,7 +132,7 @@ def curves(
     if y_range:
         axes.set_ylim(*y_range)
     if len(series) > 1:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
     return Picture(axes.figure, alt)
 
 
@@ -196,7 +196,9 @@ def heatmap(
     Positive values only are drawn from white to blue; with negative values zero is white, red is
     below and blue above. `numbers` writes each value into its cell.
     """
-    values = torch.as_tensor(matrix).detach().float()
+    matrix = torch.as_tensor(matrix).detach()
+    digits = 2 if matrix.is_floating_point() else 0
+    values = matrix.float()
     if values.shape != (len(rows), len(columns)):
         raise ValueError(
             f"matrix must have shape ({len(rows)}, {len(columns)}) to fit its rows and columns, "
@@ -213,7 +215,9 @@ def heatmap(
         vmax=top,
         aspect="auto",
     )
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(columns)), columns)
+    if max(map(len, columns)) > 3:
+        axes.tick_params("x", rotation=45, rotation_mode="xtick")
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -221,7 +225,9 @@ def heatmap(
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
                 colour = "white" if abs(value) > 0.6 * top else INK
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=11)
+                axes.text(
+                    j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=11
+                )
     else:
         axes.figure.colorbar(image, ax=axes, shrink=0.8)
     return Picture(axes.figure, alt)

@@ -1,0 +1,44 @@
+"""How pytest runs here: no network, one thread, and one kernel for each notebook."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_OFFLINE = str(Path(__file__).resolve().parent / "tests" / "offline")
+
+# What this process sets, notebook kernels and subprocesses inherit.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+_inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [_OFFLINE, *(entry for entry in _inherited if entry not in ("", _OFFLINE))]
+)
+sys.path.append(_OFFLINE)
+
+from network_guard import forbid_network  # noqa: E402
+
+forbid_network()
+
+
+class _OneKernelPerNotebook(LoadScopeScheduling):
+    """Hands out notebooks as a whole and tests one by one; the longest notebooks go first.
+
+    xdist's own `--dist=loadgroup` silently stops grouping under pytest 9.2 (xdist 3.8).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::")[0]
+        return path if path.endswith(".ipynb") else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling:
+    """Replace the scheduler that `--dist` names."""
+    return _OneKernelPerNotebook(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests early, so that no worker is left alone with them."""
+    items.sort(key=lambda item: item.path.name != "test_instruction_sets.py")

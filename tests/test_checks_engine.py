@@ -1,0 +1,699 @@
+"""The engine of the exercises: whatever an answer does, it gets the right sentence."""
+
+import contextlib
+import random
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lessons_lib.checks import calling, check, diagnosis, engine
+from lessons_lib.checks.exercise import Case, Exercise, Misconception
+
+
+def forcing(tgt):
+    """The right answer to the exercise on which most of these tests are made."""
+    return tgt[:, :-1], tgt[:, 1:]
+
+
+def loss(logits, labels, pad=0):
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=pad)
+
+
+def stub(tgt):
+    raise NotImplementedError
+
+
+def stub_with_a_text(tgt):
+    """A docstring and a line before the stub."""
+    width = tgt.shape[1]
+    raise NotImplementedError(f"your turn, {width}")
+
+
+def unsupported_by_torch(tgt):
+    return torch.softmax(tgt, dim=-1)  # torch raises NotImplementedError for whole numbers
+
+
+def raises(tgt):
+    labels = tgt[:, 1:]
+    return tgt @ labels
+
+
+def has_no_such_column(tgt):
+    raise KeyError("tgt")
+
+
+def leaves(tgt):
+    sys.exit(3)
+
+
+def calls_itself(tgt):
+    return calls_itself(tgt)
+
+
+def takes_two(tgt, labels):
+    return tgt, labels
+
+
+def takes_keywords(*, tgt):
+    return forcing(tgt)
+
+
+def changes_input(tgt):
+    tgt[tgt == 2] = 0
+    return forcing(tgt)
+
+
+def transposes_input(tgt):
+    tgt.t_()
+    return forcing(tgt.t())
+
+
+def forgets_return(tgt):
+    forcing(tgt)
+
+
+def one_of_two(tgt):
+    return tgt[:, :-1]
+
+
+def three(tgt):
+    return *forcing(tgt), tgt
+
+
+def lists(tgt):
+    return tuple(part.tolist() for part in forcing(tgt))
+
+
+def arrays(tgt):
+    return tuple(part.numpy() for part in forcing(tgt))
+
+
+def generates(tgt):
+    yield from forcing(tgt)
+
+
+def sparse(tgt):
+    return tuple(part.to_sparse() for part in forcing(tgt))
+
+
+def transposed(tgt):
+    return tuple(part.T for part in forcing(tgt))
+
+
+def int32(tgt):
+    return tuple(part.int() for part in forcing(tgt))
+
+
+def elsewhere(tgt):
+    return tuple(part.to("meta") for part in forcing(tgt))
+
+
+def elsewhere_and_whole(tgt):
+    return tgt.to("meta"), tgt.to("meta")
+
+
+def wrong_once(tgt):
+    first, second = forcing(tgt)
+    return first, second.clamp(max=8)
+
+
+def random_labels(tgt):
+    return tgt[:, :-1], torch.randint(4, 10, (tgt.shape[0], tgt.shape[1] - 1))
+
+
+def python_random(tgt):
+    return tgt[:, :-1] + random.randrange(1000), tgt[:, 1:]
+
+
+def numpy_random(tgt):
+    return tgt[:, :-1] + int(np.random.randint(1000)), tgt[:, 1:]
+
+
+def keeps_a_list(tgt, seen=[]):  # noqa: B006, the mistake under test
+    seen.append(0)
+    return tgt[:, :-1] + len(seen) - 1, tgt[:, 1:]
+
+
+def not_a_number(logits, labels, pad=0):
+    return loss(logits, labels, pad) * float("nan")
+
+
+def nan_for_short_rows(logits, labels, pad=0):
+    return loss(logits, labels, pad) / (labels.shape[1] > 1)  # infinite for a single word
+
+
+def detached(logits, labels, pad=0):
+    return loss(logits, labels, pad).detach()
+
+
+def half_detached(logits, labels, pad=0):
+    value = loss(logits, labels, pad)
+    return value / 2 + value.detach() / 2
+
+
+def without_gradient(logits, labels, pad=0):
+    with torch.no_grad():
+        return loss(logits, labels, pad)
+
+
+def number(logits, labels, pad=0):
+    return loss(logits, labels, pad).item()
+
+
+def one_row(logits, labels, pad=0):
+    return loss(logits, labels, pad)[None]
+
+
+def in_double(logits, labels, pad=0):
+    return loss(logits.double(), labels, pad)
+
+
+# What an answer does → exercise, status, name, the first sentence, and a fact (label, text).
+BEHAVIOURS = {
+    stub: ("teacher_forcing", "todo", None, "Write your answer where", ("wanted", "(B, T-1)")),
+    stub_with_a_text: ("teacher_forcing", "todo", None, "Write your answer where", None),
+    unsupported_by_torch: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function stopped with an error in line",
+        ("error", "NotImplementedError: "),
+    ),
+    raises: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function stopped with an error in line",
+        (f"line {raises.__code__.co_firstlineno + 2}", "return tgt @ labels"),
+    ),
+    has_no_such_column: ("teacher_forcing", "fail", None, "Your f", ("error", "KeyError: 'tgt'")),
+    leaves: ("teacher_forcing", "fail", None, "Your function stopped", ("error", "SystemExit: 3")),
+    calls_itself: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function stopped with an error in line",
+        ("error", "RecursionError"),
+    ),
+    takes_two: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function cannot be called with the arguments of this exercise.",
+        ("error", "missing 1 required positional argument"),
+    ),
+    takes_keywords: ("teacher_forcing", "fail", None, "Your function cannot be called", None),
+    changes_input: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function changes its input `tgt` in place.",
+        ("where", "tgt[0, 4]"),
+    ),
+    transposes_input: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function changes its input `tgt` in place.",
+        ("after", "[[1], [7], [4], [9], [2]]"),
+    ),
+    forgets_return: ("teacher_forcing", "fail", None, "Your function returns None", None),
+    one_of_two: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "Your function should return 2 tensors.",
+        ("got", "one tensor"),
+    ),
+    three: ("teacher_forcing", "fail", None, "Your function should", ("got", "a tuple of 3")),
+    lists: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "`decoder input` should be a tensor.",
+        ("got", "a list of 1"),
+    ),
+    arrays: ("teacher_forcing", "fail", None, "`decoder input` should", ("got", "a NumPy array")),
+    generates: ("teacher_forcing", "fail", None, "Your function should", ("got", "generator")),
+    sparse: ("teacher_forcing", "fail", None, "`decoder input` sh", ("got", "a sparse tensor")),
+    transposed: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "`decoder input` has the wrong shape.",
+        ("got", "(4, 1): [[1], [7], [4], [9]]"),
+    ),
+    int32: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "`decoder input` has the wrong dtype.",
+        ("got", "torch.int32"),
+    ),
+    elsewhere: ("teacher_forcing", "fail", None, "`decoder input` has the wrong device", None),
+    elsewhere_and_whole: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "`decoder input` has the wrong shape.",
+        ("got", "(1, 5)"),
+    ),
+    wrong_once: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "`labels` has a wrong value.",
+        ("where", "labels[0, 2], the first of 1 wrong in 4"),
+    ),
+    random_labels: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
+    python_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
+    numpy_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
+    keeps_a_list: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
+    not_a_number: ("token_loss", "fail", None, "`loss` is not a number (NaN).", ("got", "nan")),
+    nan_for_short_rows: (
+        "token_loss",
+        "fail",
+        None,
+        "`loss` has a wrong value.",
+        ("got", "inf"),
+    ),
+    detached: (
+        "token_loss",
+        "fail",
+        "wrong_gradient",
+        "The values are right, but the gradient that flows back is not.",
+        ("expected", "a gradient for logits"),
+    ),
+    without_gradient: ("token_loss", "fail", "wrong_gradient", "The values are right, but", None),
+    half_detached: (
+        "token_loss",
+        "fail",
+        "wrong_gradient",
+        "The values are right, but",
+        ("where", "gradient of logits[0, 0, 0]"),
+    ),
+    number: ("token_loss", "fail", None, "`loss` should be a tensor.", ("got", "type float")),
+    one_row: ("token_loss", "fail", None, "`loss` has the wrong shape.", ("got", "(1,)")),
+    in_double: ("token_loss", "fail", None, "`loss` has the wrong dtype.", ("got", "float64")),
+    forcing: ("teacher_forcing", "pass", None, "Right on all 5 cases.", None),
+    loss: ("token_loss", "pass", None, "Right on all 6 cases.", None),
+}
+
+
+def judged_wrongly(answer):
+    """What is not as BEHAVIOURS says, or None."""
+    exercise_id, status, name, sentence, fact = BEHAVIOURS[answer]
+    verdict = check(exercise_id, answer)
+    if (verdict.status, verdict.misconception) != (status, name):
+        return f"{verdict.status} {verdict.misconception}"
+    if not verdict.message.startswith(sentence) or len(verdict.message.splitlines()[0]) > 80:
+        return verdict.message
+    if fact and fact[1] not in dict(verdict.facts).get(fact[0], ""):
+        return f"{fact} not in {verdict.facts}"
+    return None
+
+
+@pytest.mark.parametrize("answer", BEHAVIOURS, ids=lambda answer: answer.__name__)
+def test_behaviour_gets_its_sentence(answer):
+    assert judged_wrongly(answer) is None
+
+
+@pytest.mark.parametrize("step", diagnosis.STEPS, ids=lambda step: step.__name__)
+def test_each_step_of_the_diagnosis_is_needed(step, monkeypatch):
+    """Without it, some answer gets another verdict, or the engine breaks."""
+    fewer = tuple(other for other in diagnosis.STEPS if other is not step)
+    monkeypatch.setattr(diagnosis, "STEPS", fewer)
+
+    def breaks(answer):
+        try:
+            return judged_wrongly(answer) is not None
+        except Exception:
+            return True
+
+    assert any(breaks(answer) for answer in BEHAVIOURS)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (diagnosis.exception, diagnosis.stub_left_in),
+        (diagnosis.none_returned, diagnosis.input_changed),
+        (diagnosis.wrong_value, diagnosis.not_repeatable),
+    ],
+)
+def test_order_of_the_diagnosis_matters(first, second, monkeypatch):
+    def changes_input_and_forgets_return(tgt):
+        tgt += 1
+
+    monkeypatch.setitem(
+        BEHAVIOURS, changes_input_and_forgets_return, (*BEHAVIOURS[changes_input][:4], None)
+    )
+    assert judged_wrongly(changes_input_and_forgets_return) is None
+    steps = [step for step in diagnosis.STEPS if step is not first]
+    steps.insert(steps.index(second), first)
+    monkeypatch.setattr(diagnosis, "STEPS", tuple(steps))
+    assert any(judged_wrongly(answer) for answer in BEHAVIOURS)
+
+
+# --- naming a mistake -----------------------------------------------------------------------------
+
+
+def small_exercise(monkeypatch, *mistakes, cases=((1.0,), (2.0,), (3.0,))):
+    """Double a number, with known mistakes given as (slug, function)."""
+    exercise = Exercise(
+        id="double",
+        lesson=1,
+        signature="double(x ()) → doubled ()",
+        returns=("doubled",),
+        oracle=lambda x: 2 * x,
+        cases=tuple(
+            Case(f"case {number}", (torch.tensor(value),))
+            for number, (value,) in enumerate(cases, start=1)
+        ),
+        misconceptions=tuple(
+            Misconception(slug, f"You make the mistake {slug}.", answer)
+            for slug, answer in mistakes
+        ),
+        hints=("Add.", "Add x.", "Add x to x."),
+    )
+    monkeypatch.setitem(engine.EXERCISES, "double", exercise)
+
+
+def test_mistake_is_named(monkeypatch):
+    small_exercise(monkeypatch, ("square", lambda x: x * x), ("same", lambda x: x))
+    verdict = check("double", lambda x: x**2)
+    assert (verdict.status, verdict.misconception) == ("fail", "square")
+    assert verdict.message.startswith("You make the mistake square.")
+
+
+def test_mistake_must_agree_on_all_cases(monkeypatch):
+    small_exercise(monkeypatch, ("square", lambda x: x * x))
+    verdict = check("double", lambda x: x * x if x < 3 else x)
+    assert (verdict.status, verdict.misconception) == ("fail", None)
+    assert dict(verdict.facts)["case"] == "case 1"
+
+
+def test_two_mistakes_with_one_outcome_name_none(monkeypatch):
+    small_exercise(monkeypatch, ("square", lambda x: x * x), ("power", lambda x: x**2))
+    assert check("double", lambda x: x * x).misconception is None
+
+
+def test_raising_mistake_needs_the_same_error(monkeypatch):
+    def broken(text):
+        def answer(x):
+            if x > 1:
+                raise ValueError(text)
+            return x
+
+        return answer
+
+    small_exercise(monkeypatch, ("breaks", broken("too large")))
+    assert check("double", broken("too large")).misconception == "breaks"
+    assert check("double", broken("too small")).misconception is None
+    assert check("double", lambda x: x).misconception is None
+
+
+def test_mistake_in_another_dtype_is_not_named(monkeypatch):
+    small_exercise(monkeypatch, ("square", lambda x: x * x))
+    assert check("double", lambda x: x.double() ** 2).misconception is None
+
+
+def test_random_answer_is_never_named(monkeypatch):
+    """Even if its first calls happen to agree with a known mistake."""
+    small_exercise(monkeypatch, ("same", lambda x: x))
+    calls = []
+
+    def first_call_of_each_pair(x):
+        calls.append(x)
+        return x if len(calls) != 2 else x + 1
+
+    assert check("double", first_call_of_each_pair).misconception is None
+
+
+def test_diagnosis_stops_at_the_first_failing_case(monkeypatch):
+    small_exercise(monkeypatch)
+    verdict = check("double", lambda x: 2 * x if x < 2 else None)
+    assert dict(verdict.facts)["case"] == "case 2"
+    assert verdict.message.startswith("Your function returns None")
+
+
+def test_numbers_that_look_alike_are_shown_in_full(monkeypatch):
+    small_exercise(monkeypatch, cases=((1.0,), (1234.0,)))
+    facts = dict(check("double", lambda x: 2 * x * 1.00015).facts)
+    assert (facts["expected"], facts["got"]) == ("2", "2.00029993")
+
+
+@pytest.mark.parametrize("factor, status", [(1 + 2e-6, "pass"), (1 + 2e-3, "fail")])
+def test_tolerance(monkeypatch, factor, status):
+    small_exercise(monkeypatch)
+    assert check("double", lambda x: 2 * x * factor).status == status
+
+
+# --- calling safely -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_limit(monkeypatch):
+    monkeypatch.setattr(calling, "TIME_LIMIT", 0.3)
+
+
+def loops(tgt):
+    while True:
+        pass
+
+
+def loops_and_catches(tgt):
+    while True:
+        with contextlib.suppress(Exception):
+            tgt = tgt + 0
+
+
+def sleeps(tgt):
+    time.sleep(60)
+
+
+def hangs_on_long_sentences(tgt):
+    while tgt.shape[1] > 5:
+        pass
+    return tgt, tgt
+
+
+@pytest.mark.parametrize("answer", [loops, loops_and_catches, sleeps])
+def test_endless_answer_is_stopped(answer, short_limit):
+    verdict = check("teacher_forcing", answer)
+    assert verdict.status == "fail"
+    assert verdict.message.startswith("teacher_forcing was stopped after 0.3 seconds.")
+
+
+def test_hanging_on_a_later_case_names_nothing(short_limit):
+    verdict = check("teacher_forcing", hangs_on_long_sentences)
+    assert (verdict.status, verdict.misconception) == ("fail", None)
+
+
+@pytest.mark.parametrize("answer", [loops, loops_and_catches])
+def test_endless_answer_is_stopped_where_there_are_no_signals(answer, short_limit):
+    """In another thread, as on Windows."""
+    verdicts = []
+    thread = threading.Thread(target=lambda: verdicts.append(check("teacher_forcing", answer)))
+    thread.start()
+    thread.join(timeout=20)
+    assert verdicts[0].message.startswith("teacher_forcing was stopped after 0.3 seconds.")
+
+
+def test_time_limit_leaves_nothing_behind(short_limit):
+    check("teacher_forcing", forcing)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.5:
+        pass
+
+
+def test_interrupt_by_the_user_comes_through():
+    def interrupted(tgt):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check("teacher_forcing", interrupted)
+
+
+def test_printing_is_shown_in_the_verdict_only(capfd):
+    def prints(tgt):
+        print("shape", tuple(tgt.shape))
+        print("oh", file=sys.stderr)
+        warnings.warn("careful", stacklevel=1)
+        return tgt
+
+    verdict = check("teacher_forcing", prints)
+    assert dict(verdict.facts)["printed"] == "shape (1, 5)\noh"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_long_printing_is_cut():
+    def prints(tgt):
+        for _ in range(1000):
+            print("x" * 1000)
+
+    printed = dict(check("teacher_forcing", prints).facts)["printed"].splitlines()
+    assert len(printed) == 10
+    assert all(len(line) <= 200 for line in printed)
+
+
+def test_printing_of_a_right_answer_is_mentioned(capfd):
+    def prints(tgt):
+        print("shape", tuple(tgt.shape))
+        return forcing(tgt)
+
+    verdict = check("teacher_forcing", prints)
+    assert verdict.status == "pass"
+    assert "printed" in dict(verdict.facts)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_memory_addresses_are_left_out():
+    def prints(tgt):
+        print(object())
+        raise ValueError(f"bad {object()}")
+
+    verdict = check("teacher_forcing", prints)
+    assert "object at 0x…>" in verdict.message
+    assert verdict.message == check("teacher_forcing", prints).message
+
+
+@pytest.mark.parametrize("answer", [wrong_once, raises, random_labels, detached])
+def test_text_is_the_same_every_time(answer):
+    exercise_id = BEHAVIOURS[answer][0]
+    first, second = check(exercise_id, answer), check(exercise_id, answer)
+    assert first == second
+    assert first._repr_mimebundle_() == second._repr_mimebundle_()
+
+
+def test_random_numbers_of_the_notebook_go_on():
+    def seeds_and_draws(tgt):
+        torch.manual_seed(5), random.seed(5), np.random.seed(5)
+        return forcing(tgt)
+
+    def draw():
+        return torch.rand(1).item(), random.random(), np.random.rand()
+
+    calling.seed_everything(1)
+    undisturbed = draw()
+    calling.seed_everything(1)
+    assert check("teacher_forcing", seeds_and_draws).status == "pass"
+    assert draw() == undisturbed
+
+
+def test_answer_may_return_a_buffer_that_it_uses_again():
+    buffer = torch.zeros(2, 8, 8, dtype=torch.long)
+
+    def reuses(tgt):
+        B, T = tgt.shape
+        first, second = buffer[:, :B, : T - 1]
+        first.copy_(tgt[:, :-1]), second.copy_(tgt[:, 1:])
+        return first, second
+
+    assert check("teacher_forcing", reuses).status == "pass"
+
+
+def test_gradients_switched_off_in_the_notebook_do_no_harm():
+    with torch.no_grad():
+        assert check("token_loss", loss).status == "pass"
+
+
+class Answer:
+    """A callable object instead of a function."""
+
+    def __call__(self, tgt):
+        return forcing(tgt)
+
+
+@pytest.mark.parametrize("answer", [Answer(), torch.no_grad()(forcing), lambda tgt: forcing(tgt)])
+def test_anything_callable_is_an_answer(answer):
+    assert check("teacher_forcing", answer).status == "pass"
+
+
+@pytest.mark.parametrize("answer", [None, 3, forcing(torch.ones(2, 3)), "teacher_forcing"])
+def test_not_callable(answer):
+    verdict = check("teacher_forcing", answer)
+    assert verdict.status == "fail"
+    assert verdict.message.startswith("check needs your function itself")
+
+
+def test_model_changed_in_place_is_noticed():
+    def spoils_model(model, src, max_steps):
+        model.plans[0][0] = 9
+        return src
+
+    verdict = check("greedy_decode", spoils_model)
+    assert verdict.message.startswith("Your function changes its input `model` in place.")
+    assert check("greedy_decode", engine.EXERCISES["greedy_decode"].oracle).status == "pass"
+
+
+# --- check itself ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "exercise_id, says",
+    [
+        ("tokenloss", "token_loss"),
+        ("teacher-forcing", "teacher_forcing"),
+        ("qqq", "exact_match"),
+        (forcing, "teacher_forcing"),
+        ([], "teacher_forcing"),
+    ],
+)
+def test_unknown_id(exercise_id, says):
+    with pytest.raises(ValueError, match=says):
+        check(exercise_id, forcing)
+
+
+@pytest.mark.parametrize("expected", ["todo", "pass"])
+def test_expected_verdict(monkeypatch, expected):
+    monkeypatch.setenv("LESSONS_EXPECT", expected)
+    answers = {"todo": stub, "pass": forcing, "fail": lists}
+    assert check("teacher_forcing", answers.pop(expected)).status == expected
+    for status, answer in answers.items():
+        with pytest.raises(AssertionError, match=f"expected {expected}, got {status}") as caught:
+            check("teacher_forcing", answer)
+        assert "teacher_forcing" in str(caught.value)
+
+
+def test_expected_verdict_with_another_value(monkeypatch):
+    monkeypatch.setenv("LESSONS_EXPECT", "passed")
+    with pytest.raises(ValueError, match='"todo" or "pass", got "passed"'):
+        check("teacher_forcing", forcing)
+
+
+def test_nothing_is_raised_by_default(monkeypatch):
+    monkeypatch.delenv("LESSONS_EXPECT", raising=False)
+    assert [check("teacher_forcing", answer).status for answer in (stub, lists, forcing)] == [
+        "todo",
+        "fail",
+        "pass",
+    ]
+
+
+# --- display --------------------------------------------------------------------------------------
+
+
+def test_display():
+    def breaks(tgt):
+        raise ValueError("a < b & <script>")
+
+    bundle = check("teacher_forcing", breaks)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    html, plain = bundle["text/html"], bundle["text/plain"]
+    assert "<script>" not in html and "a &lt; b &amp; &lt;script&gt;" in html
+    assert "✗ not yet" in html and html.count("<details") == 3 and " open" not in html
+    assert plain.startswith("✗ not yet: teacher_forcing\nYour function stopped")
+    assert plain.count("\n") < 10 and "<" not in plain.replace("a < b & <script>", "")
+
+
+def test_display_of_a_pass_has_no_hints():
+    bundle = check("teacher_forcing", forcing)._repr_mimebundle_()
+    assert bundle["text/plain"] == "✓ passed: teacher_forcing\nRight on all 5 cases."
+    assert "<details" not in bundle["text/html"]
