@@ -53,3 +53,53 @@ def check_at_most(name: str, value: int, most: int) -> None:
     """Raise ValueError if `value` is more than `most`."""
     if value > most:
         raise ValueError(f"{name} must be at most {most}, got {value}")
+
+
+def check_mask(name: str, mask: torch.Tensor, shape: Sequence[int]) -> None:
+    """Raise unless `mask` is boolean and broadcasts to `shape`, the shape of the scores.
+
+    Raises:
+        TypeError: if `mask` is not a tensor of booleans (True = may attend).
+        ValueError: if it does not broadcast.
+    """
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise TypeError(f"{name} must be boolean (True = may attend), got {given}")
+    sizes = zip(reversed(mask.shape), reversed(shape), strict=False)
+    if mask.dim() > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+        raise ValueError(
+            f"{name} must broadcast to the scores {tuple(shape)}, got {tuple(mask.shape)}"
+        )
+
+
+def check_broadcast(name: str, first: torch.Tensor, second: torch.Tensor) -> None:
+    """Raise unless both are boolean and broadcast to one shape.
+
+    Raises:
+        TypeError: if one is not a tensor of booleans.
+        ValueError: if their shapes don't fit together.
+    """
+    for mask in (first, second):
+        check_mask(name, mask, getattr(mask, "shape", ()))
+    try:
+        torch.broadcast_shapes(first.shape, second.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"{name} must broadcast to one shape, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}"
+        ) from None
+
+
+def check_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+    """Raise unless query (…, T_q, d_k), key (…, T_k, d_k) and value (…, T_k, d_v) fit together.
+
+    Raises:
+        ValueError: naming the argument, its shape and the shape expected.
+    """
+    *batch, _, d_k = query.shape
+    for name, tensor, last in (("key", key, d_k), ("value", value, "d_v")):
+        check_shape(name, tensor, (*batch, "T_k", last))
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"value must have one row for each of the {key.shape[-2]} keys, got {value.shape[-2]}"
+        )
