@@ -29,7 +29,7 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
     written = []
     for _ in range(max_steps):
         logits, state = model.step(state, token)  # (B, V)
-        token = logits.argmax(dim=-1).masked_fill(ended, PAD)  # (B,)
+        token = logits.argmax(dim=-1).masked_fill(ended, PAD)  # (B,): PAD where a row has ended
         written.append(token)
         ended = ended | (token == EOS)
         if ended.all():
@@ -38,7 +38,7 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
 
 
 def translate(model, task: Task, sentence: str, max_steps: int = 40) -> str:
-    """Translate one sentence greedily: "forty two" → "zwei und vierzig".
+    """Translate one sentence greedily: "forty two", or "42", → "zwei und vierzig".
 
     Raises:
         ValueError: if the sentence is empty or holds a word that the task does not know.

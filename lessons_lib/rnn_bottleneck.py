@@ -71,7 +71,7 @@ class GRU(nn.Module):
 
 
 class LSTM(nn.Module):
-    """A gated RNN with a second memory, the cell c, that is added to, not rewritten.
+    """A gated RNN with a second memory, the cell c: some of it fades, some is added.
 
     Equal to `torch.nn.LSTM(d_in, d_hidden, batch_first=True)` with the same weights, gates in the
     order i, f, g, o.
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         check_ids("src", src, ("B", "T_src"), self.embed.num_embeddings)
         states, _ = self.rnn(self.embed(src))  # (B, T_src, d_hidden)
         last = (src != PAD).sum(dim=1) - 1  # (B,): padding stands on the right
-        context = states[torch.arange(len(src)), last]  # (B, d_hidden)
+        context = states[torch.arange(len(src)), last]  # (B, d_hidden): from row i, state last[i]
         return states, context
 
 
@@ -127,7 +127,7 @@ class Decoder(nn.Module):
     def forward(self, tgt_in, context, state):
         """tgt_in (B, T), context and state (B, d_hidden) → logits (B, T, V), last state."""
         check_ids("tgt_in", tgt_in, ("B", "T"), self.embed.num_embeddings)
-        fixed = context[:, None].expand(-1, tgt_in.shape[1], -1)  # (B, T, d_hidden)
+        fixed = context[:, None].expand(-1, tgt_in.shape[1], -1)  # (B, T, d_hidden): T times
         x = torch.cat([self.embed(tgt_in), fixed], dim=-1)  # (B, T, d_embed + d_hidden)
         states, state = self.rnn(x, state)  # (B, T, d_hidden), (B, d_hidden)
         return self.to_logits(states), state  # (B, T, V), (B, d_hidden)

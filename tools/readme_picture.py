@@ -1,6 +1,6 @@
 """Draw the README's picture from lesson 1's own model and data.
 
-    python tools/readme_picture.py
+python tools/readme_picture.py
 """
 
 from pathlib import Path

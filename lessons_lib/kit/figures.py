@@ -238,28 +238,29 @@ def bottleneck(
     src: Sequence[str],
     tgt: Sequence[str],
     alt: str,
-    title: str = "The writer sees one vector, not the words",
+    title: str = "The writer never sees the English words",
 ) -> Picture:
-    """Draw an encoder–decoder: source words flow into one box, target words out of it."""
-    n = len(src) + len(tgt) + 1
+    """Draw an encoder–decoder: source words flow into one box, and it alone feeds the writers."""
+    middle, end = len(src), len(src) + len(tgt)
     axes = _axes(title, "", "", height=3.4)
-    axes.set(xlim=(-0.6, n - 0.4), ylim=(-0.75, 1.6))
+    axes.set(xlim=(-0.5, end + 0.5), ylim=(-0.55, 1.6))
     axes.axis("off")
-    for place in range(n):
-        inside = place < len(src)
-        middle = place == len(src)
-        colour = RED if middle else BLUE if inside else GREEN
-        text = "context" if middle else ("read" if inside else "write")
-        _box(axes, place, text, colour)
-        if place + 1 < n:
-            _arrow(axes, (place + 0.38, 0.6), (place + 0.62, 0.6))
     for i, word in enumerate(src):
-        axes.text(i, -0.35, word, ha="center", va="center", fontsize=13)
-        _arrow(axes, (i, -0.15), (i, 0.28))
-    axes.text(len(src), 1.28, "one vector", ha="center", color=RED, fontsize=13, weight="bold")
-    for i, word in enumerate(tgt, start=len(src) + 1):
-        axes.text(i, 1.5, word, ha="center", va="center", fontsize=13)
-        _arrow(axes, (i, 0.92), (i, 1.32))
+        _box(axes, i, "read", BLUE)
+        axes.text(i, -0.35, word, ha="center", va="center", fontsize=12)
+        _arrow(axes, (i, -0.2), (i, 0.3))
+        _arrow(axes, (i + 0.38, 0.6), (i + 0.62, 0.6))
+    _box(axes, middle, "c", RED)
+    axes.text(middle, 1.0, "context c", ha="center", color=RED, fontsize=12, weight="bold")
+    axes.plot([middle, middle, end], [0.3, -0.2, -0.2], color=RED, linewidth=1.6)
+    for i, word in enumerate(tgt, start=middle + 1):
+        _box(axes, i, "write", GREEN)
+        axes.text(i, 1.45, word, ha="center", va="center", fontsize=12)
+        _arrow(axes, (i, -0.22), (i, 0.3), colour=RED)
+        _arrow(axes, (i, 0.9), (i, 1.32))
+        _arrow(axes, (i - 0.62, 0.6), (i - 0.38, 0.6))
+        if i < end:
+            _arrow(axes, (i + 0.1, 1.3), (i + 0.75, 0.92), style="--")
     return Picture(axes.figure, alt)
 
 
@@ -270,12 +271,18 @@ def _box(axes: Axes, x: float, text: str, colour: str) -> None:
         (x - 0.33, 0.36), 0.66, 0.48, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="none"
     )
     axes.add_patch(shape)
-    axes.text(x, 0.6, text, ha="center", va="center", color="white", fontsize=11.5, weight="bold")
+    axes.text(x, 0.6, text, ha="center", va="center", color="white", fontsize=11, weight="bold")
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _arrow(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: str = FAINT,
+    style: str = "-",
+) -> None:
     from matplotlib.patches import FancyArrowPatch
 
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=FAINT, linewidth=1.6)
-    )
+    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, linewidth=1.6)
+    arrow.set(color=colour, linestyle=style)
+    axes.add_patch(arrow)

@@ -75,9 +75,9 @@ def influence(
     n_real = n_words - len(SPECIALS)
     moved = []
     for n in range(places):
-        offset = torch.randint(1, n_real, (len(src),), generator=draw)  # (N,): never 0
+        offset = torch.randint(1, n_real, (len(src),), generator=draw)  # (N,): another word
+        word = src[rows, last - n] - len(SPECIALS)  # (N,): counted from the first real word
         changed = src.clone()  # (N, T_src)
-        word = src[rows, last - n] - len(SPECIALS)
         changed[rows, last - n] = (word + offset) % n_real + len(SPECIALS)
         moved.append(((memory(changed) - before).norm(dim=1).mean() / apart).item())
     return moved
