@@ -6,7 +6,12 @@ broadcasts to the scores. Masks handed to a layer are (T_q, T_k), (B, 1, T_k) or
 
 import torch
 
-from lessons_lib.kit.arguments import check_broadcast, check_mask, check_positive, check_shape
+from lessons_lib.kit.arguments import (
+    check_broadcast,
+    check_lengths,
+    check_mask,
+    check_positive,
+)
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -42,11 +47,15 @@ def causal_mask(T: int) -> torch.Tensor:
 def padding_mask(lengths: torch.Tensor, T: int) -> torch.Tensor:
     """Let every query attend to the real tokens of its sentence: lengths (B,) → (B, 1, T).
 
+    The axis of size 1 stands where the queries are: all of them get the same row. A length of 0
+    blocks the whole sentence.
+
     Raises:
-        ValueError: if `lengths` is not one number for each sentence, or T is below 1.
+        TypeError: if `lengths` is not a tensor of integers.
+        ValueError: if it is not one length in 0 … T for each sentence, or T is below 1.
     """
-    check_shape("lengths", lengths, ("B",))
     check_positive("T", T)
+    check_lengths("lengths", lengths, T)
     real = torch.arange(T, device=lengths.device) < lengths[:, None]  # (B, T)
     return real[:, None, :]  # (B, 1, T)
 

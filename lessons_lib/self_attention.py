@@ -11,45 +11,33 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lessons_lib.kit.arguments import check_attention, check_shape
+from lessons_lib.kit.arguments import check_projected, check_shape
 from lessons_lib.masking import masked_softmax
 
 
 def dot_product_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """How well each key answers each query: (…, T_q, d_k), (…, T_k, d_k) → (…, T_q, T_k).
 
-    Divided by √d_k, so that their spread does not grow with d_k (equation 1).
+    Divided by √d_k, so that their spread does not grow with d_k (section 3.2.1, equation 1).
     """
     return query @ key.transpose(-2, -1) / sqrt(query.shape[-1])  # (…, T_q, T_k)
 
 
-def sdpa(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Scaled dot-product attention, every step in sight (equation 1).
-
-    query (…, T_q, d_k), key (…, T_k, d_k), value (…, T_k, d_v) → context (…, T_q, d_v). Equal to
-    `torch.nn.functional.scaled_dot_product_attention`, which is faster; a query without any allowed
-    key gets zeros.
-
-    Raises:
-        TypeError: if the mask is not boolean.
-        ValueError: if the shapes don't fit together.
-    """
-    check_attention(query, key, value)
-    scores = dot_product_scores(query, key)  # (…, T_q, T_k)
-    weights = masked_softmax(scores, mask)  # (…, T_q, T_k), every row sums to 1
-    return weights @ value  # (…, T_q, d_v)
-
-
 class SelfAttention(nn.Module):
-    """Attention with learned projections, one head (Vaswani et al. 2017, section 3.2).
+    """Scaled dot-product attention with learned projections, one head (section 3.2.1).
 
     Use: `projected = attend.project(x)`, then `attend(x, projected, mask)`. For self-attention both
     get the same x; with another x for the query it attends from one sequence to another.
+
+    A mask is boolean, True = may attend: (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k). A query without
+    any allowed key gets a context of zeros, with finite gradients. All inputs must be finite, the
+    masked ones too: a weight of 0 times NaN is NaN.
+
+    torch's fast form, which never stores the weights, runs on a CPU where d_k = d_v.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if a shape does not fit; the message names the argument.
     """
 
     def __init__(self, d_model: int, d_k: int, d_v: int):
@@ -64,17 +52,22 @@ class SelfAttention(nn.Module):
         return self.w_k(key_value), self.w_v(key_value)  # (B, T_k, d_k), (B, T_k, d_v)
 
     def scores(self, query, key):
-        """Projected query (B, T_q, d_k), key (B, T_k, d_k) → (B, T_q, T_k). Override for others."""
-        return dot_product_scores(query, key)
+        """Projected query (B, T_q, d_k), key (B, T_k, d_k) → (B, T_q, T_k)."""
+        return dot_product_scores(query, key)  # (B, T_q, T_k)
 
     def weights(self, query, projected, mask=None):
-        """Who looks at whom, for pictures: query (B, T_q, d_model) → (B, T_q, T_k)."""
+        """Who looks at whom, step by step: query (B, T_q, d_model) → (B, T_q, T_k)."""
+        check_projected(query, self.w_q.in_features, projected, mask)
         key, _ = projected
         return masked_softmax(self.scores(self.w_q(query), key), mask)  # (B, T_q, T_k)
 
     def forward(self, query, projected, mask=None):
-        """query (B, T_q, d_model) → context (B, T_q, d_v). All inputs must be finite."""
+        """query (B, T_q, d_model) → context (B, T_q, d_v)."""
+        check_projected(query, self.w_q.in_features, projected, mask)
         key, value = projected
-        if type(self).scores is not SelfAttention.scores:
+        if type(self).scores is not SelfAttention.scores:  # a subclass has scores of its own
             return self.weights(query, projected, mask) @ value  # (B, T_q, d_v)
-        return F.scaled_dot_product_attention(self.w_q(query), key, value, attn_mask=mask)
+        # torch's fast form wants an axis of heads, here of one: (B, 1, T, d)
+        q, k, v = (x[:, None] for x in (self.w_q(query), key, value))
+        mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0]  # (B, T_q, d_v)

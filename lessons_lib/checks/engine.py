@@ -4,13 +4,19 @@ import difflib
 import os
 from collections.abc import Callable
 
-from lessons_lib.checks import diagnosis, rnn_bottleneck
+from lessons_lib.checks import (
+    bahdanau_attention,
+    diagnosis,
+    masking,
+    rnn_bottleneck,
+    self_attention,
+)
 from lessons_lib.checks.calling import Outcome, call
 from lessons_lib.checks.diagnosis import Finding, Trial, alike
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, Property
 from lessons_lib.checks.verdict import Verdict
 
-LESSONS = (rnn_bottleneck,)
+LESSONS = (rnn_bottleneck, bahdanau_attention, self_attention, masking)
 EXERCISES = {exercise.id: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 
 

@@ -49,10 +49,33 @@ def check_positive(name: str, value: int) -> None:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
+def check_divisible(name: str, value: int, by: int) -> None:
+    """Raise ValueError unless `value` is a positive multiple of `by`."""
+    check_positive(name, value)
+    if value % by:
+        raise ValueError(f"{name} must be divisible by {by}, got {value}")
+
+
 def check_at_most(name: str, value: int, most: int) -> None:
     """Raise ValueError if `value` is more than `most`."""
     if value > most:
         raise ValueError(f"{name} must be at most {most}, got {value}")
+
+
+def check_lengths(name: str, lengths: torch.Tensor, longest: int) -> None:
+    """Raise unless `lengths` are whole numbers (B,), each in 0 … `longest`.
+
+    Raises:
+        TypeError: if `lengths` is not a tensor of integers.
+        ValueError: if it has another shape, or a length lies outside.
+    """
+    check_shape(name, lengths, ("B",))
+    if lengths.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"{name} must be whole numbers (torch.int64), got {lengths.dtype}")
+    low, high = int(lengths.min()), int(lengths.max())
+    if low < 0 or high > longest:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{name} must lie in 0 … {longest}, got {wrong}")
 
 
 def check_mask(name: str, mask: torch.Tensor, shape: Sequence[int]) -> None:
@@ -90,16 +113,27 @@ def check_broadcast(name: str, first: torch.Tensor, second: torch.Tensor) -> Non
         ) from None
 
 
-def check_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-    """Raise unless query (…, T_q, d_k), key (…, T_k, d_k) and value (…, T_k, d_v) fit together.
+def check_projected(
+    query: torch.Tensor,
+    d_query: int,
+    projected: tuple[torch.Tensor, torch.Tensor],
+    mask: torch.Tensor | None,
+) -> None:
+    """Raise unless query (B, T_q, d_query), projected (key, value) and mask fit together.
+
+    `projected` is what `project` returns: key (B, T_k, d_k) and value (B, T_k, d_v).
 
     Raises:
+        TypeError: if the mask is not boolean.
         ValueError: naming the argument, its shape and the shape expected.
     """
-    *batch, _, d_k = query.shape
-    for name, tensor, last in (("key", key, d_k), ("value", value, "d_v")):
-        check_shape(name, tensor, (*batch, "T_k", last))
-    if key.shape[-2] != value.shape[-2]:
-        raise ValueError(
-            f"value must have one row for each of the {key.shape[-2]} keys, got {value.shape[-2]}"
+    check_shape("query", query, ("B", "T_q", d_query))
+    if not isinstance(projected, tuple) or len(projected) != 2:
+        raise TypeError(
+            f"projected must be the pair that `project` returns, got {type(projected).__name__}"
         )
+    key, value = projected
+    check_shape("key", key, (len(query), "T_k", "d_k"))
+    check_shape("value", value, (len(query), key.shape[1], "d_v"))
+    if mask is not None:
+        check_mask("mask", mask, (len(query), query.shape[1], key.shape[1]))

@@ -136,6 +136,27 @@ def curves(
     return Picture(axes.figure, alt)
 
 
+@house_style()
+def timings(
+    series: Mapping[str, Sequence[float]],
+    lengths: Sequence[int],
+    title: str,
+    alt: str,
+    y_label: str = "CPU milliseconds",
+) -> Picture:
+    """Draw one line per series against the length, both axes in powers of two and of ten.
+
+    A straight line is a power: one that climbs twice as steeply grows with the square.
+    """
+    picture = curves(series, title, "tokens", y_label, alt, x=lengths)
+    axes = picture.figure.axes[0]
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(list(lengths), [str(n) for n in lengths])
+    axes.minorticks_off()
+    return picture
+
+
 def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -> Picture:
     """Draw shares between 0 and 1 by sentence length, as `metrics.mean_by_length` gives them."""
     x_label, y_label = "English words in the number", "share right on new numbers"
@@ -264,14 +285,56 @@ def bottleneck(
     return Picture(axes.figure, alt)
 
 
-def _box(axes: Axes, x: float, text: str, colour: str) -> None:
+@house_style()
+def looking_back(
+    src: Sequence[str],
+    tgt: Sequence[str],
+    at: int,
+    weights: Sequence[float],
+    alt: str,
+    title: str = "Before each word the writer looks at all notes",
+) -> Picture:
+    """Draw a writer that looks at every source word; a line is as thick as its weight.
+
+    `weights` has one share for each source word, for the target word number `at` (from 0).
+    """
+    axes = _axes(title, "", "", height=4.2)
+    start = (len(src) - len(tgt)) / 2  # the target stands centred above the source
+    axes.set(xlim=(min(0, start) - 0.6, max(len(src), start + len(tgt)) - 0.4), ylim=(-0.55, 2.75))
+    axes.axis("off")
+    for j, (word, weight) in enumerate(zip(src, weights, strict=True)):
+        ends = [start + at, j], [1.8, 0.88]
+        alpha = 0.25 + 0.6 * weight
+        axes.plot(*ends, color=RED, linewidth=1 + 11 * weight, alpha=alpha, zorder=0.5)
+        _box(axes, j, "note", BLUE)
+        axes.text(j, -0.05, word, ha="center", va="center", fontsize=12)
+        axes.text(j, -0.4, f"{weight:.2f}", ha="center", va="center", fontsize=12, color=RED)
+        if j:
+            axes.annotate(
+                "",
+                (j - 0.37, 0.6),
+                (j - 0.63, 0.6),
+                arrowprops={"arrowstyle": "<|-|>", "color": FAINT},
+            )
+    for i, word in enumerate(tgt):
+        _box(axes, start + i, "write", GREEN if i == at else FAINT, y=2.04)
+        axes.text(start + i, 2.6, word, ha="center", va="center", fontsize=12)
+    return Picture(axes.figure, alt)
+
+
+def _box(axes: Axes, x: float, text: str, colour: str, y: float = 0.6) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     shape = FancyBboxPatch(
-        (x - 0.33, 0.36), 0.66, 0.48, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="none"
+        (x - 0.33, y - 0.24),
+        0.66,
+        0.48,
+        boxstyle="round,pad=0.04",
+        facecolor=colour,
+        edgecolor="none",
     )
     axes.add_patch(shape)
-    axes.text(x, 0.6, text, ha="center", va="center", color="white", fontsize=11, weight="bold")
+    axes.text(x, y, text, ha="center", va="center", color="white", fontsize=11, weight="bold")
 
 
 def _arrow(

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from lessons_lib.kit.arguments import check_at_most, check_ids, check_positive, check_shape
+from lessons_lib.kit.arguments import (
+    check_at_most,
+    check_divisible,
+    check_ids,
+    check_positive,
+    check_shape,
+)
 
 
 def test_fitting_arguments_pass():
@@ -11,6 +17,7 @@ def test_fitting_arguments_pass():
     check_ids("src", torch.tensor([[0, 4]]), ("B", "T"), 5)
     check_positive("steps", 1)
     check_at_most("places", 3, 3)
+    check_divisible("d_hidden", 6, by=2)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,8 @@ def test_fitting_arguments_pass():
         (lambda: check_positive("steps", 0), ValueError, "steps must be .* at least 1, got 0"),
         (lambda: check_positive("steps", True), ValueError, "steps must be .* got True"),
         (lambda: check_at_most("places", 4, 3), ValueError, "places must be at most 3, got 4"),
+        (lambda: check_divisible("d", 7, 2), ValueError, "d must be divisible by 2, got 7"),
+        (lambda: check_divisible("d", 0, 2), ValueError, "d must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_named(call, error, message):

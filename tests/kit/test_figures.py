@@ -20,7 +20,9 @@ PICTURES = {
     "heatmap": lambda: figures.heatmap(
         torch.arange(6.0).reshape(2, 3), ["a", "b"], ["c", "d", "e"], "Title", "x", "y", "alt"
     ),
+    "timings": lambda: figures.timings({"a": [1.0, 4.0], "b": [2.0, 3.0]}, [64, 128], "T", "alt"),
     "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
+    "looking_back": lambda: figures.looking_back(["a", "b"], ["c"], 0, [0.7, 0.3], "alt"),
 }
 
 
