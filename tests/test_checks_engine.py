@@ -102,6 +102,10 @@ def sparse(tgt):
     return tuple(part.to_sparse() for part in forcing(tgt))
 
 
+def nested(tgt):
+    return torch.nested.nested_tensor(list(tgt)), tgt
+
+
 def transposed(tgt):
     return tuple(part.T for part in forcing(tgt))
 
@@ -162,6 +166,10 @@ def without_gradient(logits, labels, pad=0):
         return loss(logits, labels, pad)
 
 
+def half(logits, labels, pad=0):
+    return loss(logits, labels, pad) / 2
+
+
 def number(logits, labels, pad=0):
     return loss(logits, labels, pad).item()
 
@@ -176,8 +184,8 @@ def in_double(logits, labels, pad=0):
 
 # What an answer does → exercise, status, name, the first sentence, and a fact (label, text).
 BEHAVIOURS = {
-    stub: ("teacher_forcing", "todo", None, "Write your answer where", ("wanted", "(B, T-1)")),
-    stub_with_a_text: ("teacher_forcing", "todo", None, "Write your answer where", None),
+    stub: ("teacher_forcing", "todo", None, "Write your answer instead", ("wanted", "(B, T-1)")),
+    stub_with_a_text: ("teacher_forcing", "todo", None, "Write your answer instead", None),
     unsupported_by_torch: (
         "teacher_forcing",
         "fail",
@@ -242,6 +250,7 @@ BEHAVIOURS = {
     arrays: ("teacher_forcing", "fail", None, "`decoder input` should", ("got", "a NumPy array")),
     generates: ("teacher_forcing", "fail", None, "Your function should", ("got", "generator")),
     sparse: ("teacher_forcing", "fail", None, "`decoder input` sh", ("got", "a sparse tensor")),
+    nested: ("teacher_forcing", "fail", None, "`decoder input` s", ("got", "a nested tensor")),
     transposed: (
         "teacher_forcing",
         "fail",
@@ -290,7 +299,13 @@ BEHAVIOURS = {
         "The values are right, but the gradient that flows back is not.",
         ("expected", "a gradient for logits"),
     ),
-    without_gradient: ("token_loss", "fail", "wrong_gradient", "The values are right, but", None),
+    without_gradient: (
+        "token_loss",
+        "fail",
+        "wrong_gradient",
+        "The values are right, but",
+        ("look for", ".item(), .tolist(), torch.tensor(…) and .detach()"),
+    ),
     half_detached: (
         "token_loss",
         "fail",
@@ -302,7 +317,7 @@ BEHAVIOURS = {
     one_row: ("token_loss", "fail", None, "`loss` has the wrong shape.", ("got", "(1,)")),
     in_double: ("token_loss", "fail", None, "`loss` has the wrong dtype.", ("got", "float64")),
     forcing: ("teacher_forcing", "pass", None, "Right on all 5 cases.", None),
-    loss: ("token_loss", "pass", None, "Right on all 6 cases.", None),
+    loss: ("token_loss", "pass", None, "Right on all 7 cases.", None),
 }
 
 
@@ -530,7 +545,48 @@ def test_printing_is_shown_in_the_verdict_only(capfd):
 
     verdict = check("teacher_forcing", prints)
     assert dict(verdict.facts)["printed"] == "shape (1, 5)\noh"
+    assert dict(verdict.facts)["warning"] == "careful"
     assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_are_shown_every_time_and_without_paths():
+    """torch gives this one once in a process, and ends it with a line of its source."""
+
+    def turns_all_axes(states, src):
+        return states.T
+
+    verdict = check("last_real_state", turns_all_axes)
+    assert dict(verdict.facts)["warning"].startswith("The use of `x.T` on tensors of dimension")
+    assert "Triggered" not in verdict.message
+    assert check("last_real_state", turns_all_axes) == verdict
+
+
+def test_warning_of_a_right_answer_is_left_out():
+    def warns(tgt):
+        warnings.warn("careful", stacklevel=1)
+        return forcing(tgt)
+
+    assert check("teacher_forcing", warns).facts == ()
+
+
+def test_row_of_large_inputs_is_shown():
+    def columns(predicted, tgt):
+        return (predicted == tgt[:, 1:]).all(dim=1)
+
+    facts = dict(check("exact_match", columns).facts)
+    assert facts["where"].startswith("matched[0]")
+    assert facts["row 0"] == "predicted 8 5 2 9 4 | tgt 1 8 5 2 0 0"
+    assert not any(label.startswith("row") for label, _ in check("token_loss", half).facts)
+
+
+def test_negative_zero_is_zero():
+    verdict = check("token_loss", lambda logits, labels, pad=0: -0.0 * logits.sum())
+    assert dict(verdict.facts)["got"] == "0"
+
+
+def test_model_shows_what_it_says():
+    verdict = check("greedy_decode", lambda model, src, max_steps: src + 1)
+    assert "model (4 → 7 5 2 9 8 2 6 4, 5 → 6 2 8" in dict(verdict.facts)["input"]
 
 
 def test_long_printing_is_cut():

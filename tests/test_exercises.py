@@ -16,10 +16,11 @@ from lessons_lib.checks.engine import EXERCISES, LESSONS, same
 from tests.laws.project import ROOT, Cell, cells
 
 STEMS = [lesson.__name__.rpartition(".")[2] for lesson in LESSONS]
-RIGHT, UNNAMED = {}, {}
+RIGHT, NAMED, UNNAMED = {}, {}, {}
 for stem in STEMS:
     answers = importlib.import_module(f"tests.answers.{stem}")
     RIGHT |= answers.RIGHT
+    NAMED |= getattr(answers, "NAMED", {})
     UNNAMED |= answers.UNNAMED
 
 
@@ -65,12 +66,12 @@ def test_known_mistake_gets_its_own_name(mistake_of, mistake):
 
 
 def test_known_mistakes_are_pairwise_distinguishable(exercise):
-    outcomes = {
-        mistake.slug: [call(mistake.answer, case.args) for case in exercise.cases]
+    outcomes = [
+        (mistake.slug, [call(mistake.answer, case.args) for case in exercise.cases])
         for mistake in exercise.misconceptions
-    }
-    assert len(outcomes) == len(exercise.misconceptions) >= 3
-    for (one, ones), (other, others) in itertools.combinations(outcomes.items(), 2):
+    ]
+    assert len({slug for slug, _ in outcomes}) >= 3
+    for (one, ones), (other, others) in itertools.combinations(outcomes, 2):
         assert not all(map(same, ones, others)), f"{one} and {other} do the same on all cases"
 
 
@@ -85,6 +86,21 @@ def test_enough_answers_are_tried(exercise):
     assert len(RIGHT[exercise.id]) >= 4
     assert len(UNNAMED[exercise.id]) >= 2
     assert check(exercise.id, exercise.oracle).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "id, slug, answer",
+    [
+        pytest.param(id, slug, answer, id=f"{id}-{slug}-{answer.__name__}")
+        for id, answers in NAMED.items()
+        for slug, of_that_name in answers.items()
+        for answer in of_that_name
+    ],
+)
+def test_attempt_of_a_learner_gets_the_right_name(id, slug, answer):
+    verdict = check(id, answer)
+    assert (verdict.status, verdict.misconception) == ("fail", slug), verdict
+    assert len(first_sentence(verdict)) <= 80
 
 
 @pytest.mark.parametrize("id, answer", each(UNNAMED))

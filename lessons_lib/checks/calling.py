@@ -26,20 +26,21 @@ class TimeLimitReached(BaseException):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call led to: a value or an error, the arguments as it left them, what it printed."""
+    """What one call led to: a value or an error, the arguments as it left them, and its noise."""
 
     value: object
     error: BaseException | None
     args: tuple
     printed: str
+    warned: str = ""
 
 
 def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
     """Call `answer(*args)` on copies of `args`; whatever it does ends up in the outcome.
 
     Random numbers start from `seed`, and the caller's go on as if nothing had happened. Prints and
-    warnings are kept from the notebook. Only the user's own interrupt (KeyboardInterrupt) comes
-    through.
+    warnings are kept from the notebook, and in the outcome. Only the user's own interrupt
+    (KeyboardInterrupt) comes through.
     """
     args = copy.deepcopy(args)
     value, error, printed = None, None, io.StringIO()
@@ -47,10 +48,9 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
         own_random_numbers(seed),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
-        warnings.catch_warnings(),
+        recorded_warnings() as caught,
         torch.enable_grad(),
     ):
-        warnings.simplefilter("ignore")
         try:
             with time_limit(TIME_LIMIT):
                 value = answer(*args)
@@ -58,12 +58,13 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
             raise
         except BaseException as raised:  # SystemExit and the time limit too
             error = raised
-    return Outcome(snapshot(value), error, args, printed.getvalue())
+    warned = "\n".join(dict.fromkeys(str(warning.message) for warning in caught))
+    return Outcome(snapshot(value), error, args, printed.getvalue(), warned)
 
 
 def snapshot(value: object) -> object:
     """Copy the tensors of a result, so that no later call can change them; gradients dropped."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and not value.is_nested:
         return value.detach().clone()
     if type(value) in (tuple, list):
         return type(value)(snapshot(part) for part in value)
@@ -81,6 +82,19 @@ def own_random_numbers(seed: int) -> Iterator[None]:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
         torch.set_rng_state(kept[2])
+
+
+@contextlib.contextmanager
+def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Record all warnings inside the block, also those that torch gives once in a process."""
+    kept = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        torch.set_warn_always(kept)
 
 
 @contextlib.contextmanager

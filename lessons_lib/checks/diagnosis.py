@@ -7,7 +7,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,18 +51,35 @@ class Trial:
         else:
             yield from zip(names, self.first.value, self.expected, strict=True)
 
-    def facts(self, *rows: tuple[str, str]) -> Facts:
-        """`rows`, then what every finding tells: the case, its input, what the answer printed."""
+    def arguments(self) -> list[tuple[str, object]]:
+        """The arguments of the case with their names."""
         names = inspect.signature(self.exercise.oracle).parameters
-        given = ", ".join(
-            describe(name, value) for name, value in zip(names, self.case.args, strict=False)
-        )
+        return list(zip(names, self.case.args, strict=False))
+
+    def facts(self, *rows: tuple[str, str]) -> Facts:
+        """`rows`, then what every finding tells: the case, its input, prints and warnings."""
         about = [("case", self.case.idea)]
-        if given:
+        if given := ", ".join(describe(name, value) for name, value in self.arguments()):
             about.append(("input", given))
-        if printed := self.first.printed.rstrip().splitlines():
-            about.append(("printed", "\n".join(map(readable, printed[:PRINTED_LINES]))))
+        for label, text in (("printed", self.first.printed), ("warning", self.first.warned)):
+            if lines := text.rstrip().splitlines():
+                about.append((label, "\n".join(map(readable, lines[:PRINTED_LINES]))))
         return (*rows, *about)
+
+    def difference(self, name: str, wrong, got, expected) -> Facts:
+        """The first wrong element; and its row in ids that are too many to be shown in full."""
+        rows = first_difference(name, wrong, got, expected)
+        tables = [
+            (name, value)
+            for name, value in self.arguments()
+            if isinstance(value, torch.Tensor) and value.dim() == 2
+            if not value.is_floating_point() and value.shape[:1] == wrong.shape[:1]
+        ]
+        if not all(is_small(table) for _, table in tables):
+            row = wrong.nonzero()[0, 0].item()
+            ids = [f"{name} {' '.join(map(str, table[row].tolist()))}" for name, table in tables]
+            rows += ((f"row {row}", readable(" | ".join(ids))),)
+        return self.facts(*rows)
 
 
 def stub_left_in(trial: Trial) -> Finding | None:
@@ -78,7 +95,7 @@ def stub_left_in(trial: Trial) -> Finding | None:
     raised_in_python = code.co_code[deepest.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     if is_library(code.co_filename) or not raised_in_python:
         return None
-    sentence = "Write your answer where `raise NotImplementedError` stands."
+    sentence = "Write your answer instead of `raise NotImplementedError`."
     facts = (("wanted", trial.exercise.signature),)
     return Finding(sentence, facts, status="todo", nameable=False)
 
@@ -111,8 +128,7 @@ def exception(trial: Trial) -> Finding | None:
 
 def input_changed(trial: Trial) -> Finding | None:
     """An argument no longer holds what it held before the call."""
-    names = inspect.signature(trial.exercise.oracle).parameters
-    for name, before, after in zip(names, trial.case.args, trial.first.args, strict=False):
+    for (name, before), after in zip(trial.arguments(), trial.first.args, strict=False):
         if not alike(contents(before), contents(after)):
             rows = (("before", describe(name, before)), ("after", describe(name, after)))
             if isinstance(before, torch.Tensor) and before.shape == after.shape:
@@ -137,7 +153,7 @@ def wrong_type(trial: Trial) -> Finding | None:
         rows = (("expected", f"{len(names)} tensors: {', '.join(names)}"), ("got", kind(value)))
         return Finding(f"Your function should return {len(names)} tensors.", trial.facts(*rows))
     for name, got, _ in trial.returned():
-        if not isinstance(got, torch.Tensor) or got.layout != torch.strided:
+        if not is_plain(got):
             rows = (("expected", "a torch.Tensor"), ("got", kind(got)))
             return Finding(f"`{name}` should be a tensor.", trial.facts(*rows))
     return None
@@ -172,7 +188,7 @@ def not_a_number(trial: Trial) -> Finding | None:
     for name, got, expected in trial.returned():
         wrong = got.isnan() & ~expected.isnan()
         if wrong.any():
-            facts = trial.facts(*first_difference(name, wrong, got, expected))
+            facts = trial.difference(name, wrong, got, expected)
             return Finding(f"`{name}` is not a number (NaN).", facts)
     return None
 
@@ -193,7 +209,7 @@ def wrong_value(trial: Trial) -> Finding | None:
     for name, got, expected in trial.returned():
         wrong = ~close(got, expected)
         if wrong.any():
-            facts = trial.facts(*first_difference(name, wrong, got, expected))
+            facts = trial.difference(name, wrong, got, expected)
             return Finding(f"`{name}` has a wrong value.", facts)
     return None
 
@@ -222,17 +238,23 @@ def close(got: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
 
 def alike(one: object, other: object) -> bool:
     """Tell whether two results are the same in structure, type, shape, dtype and values."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+    if is_plain(one) and is_plain(other):
         same_kind = all(
-            getattr(one, what) == getattr(other, what)
-            for what in ("shape", "dtype", "device", "layout")
+            getattr(one, what) == getattr(other, what) for what in ("shape", "dtype", "device")
         )
         return same_kind and bool(close(one, other).all())
     if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other)
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return False  # one of them at least is sparse or nested, and cannot be compared
     return type(one) is type(other) and one == other
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether something is a tensor that has all its elements in rows of one length."""
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_nested
 
 
 def contents(argument: object) -> object:
@@ -249,6 +271,7 @@ def first_difference(name: str, wrong, got, expected) -> Facts:
     if wrong.numel() > 1:
         where += f", the first of {int(wrong.sum())} wrong in {wrong.numel()}"
     numbers = expected[index].item(), got[index].item()
+    numbers = [value + 0.0 if isinstance(value, float) else value for value in numbers]  # no -0
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers]
     if texts[0] == texts[1]:  # four digits do not show the difference
         texts = [f"{value:.9g}" for value in numbers]
@@ -258,7 +281,8 @@ def first_difference(name: str, wrong, got, expected) -> Facts:
 def kind(value: object) -> str:
     """What something is, in words: "one tensor", "a tuple of 3", "a NumPy array"."""
     if isinstance(value, torch.Tensor):
-        return "one tensor" if value.layout == torch.strided else "a sparse tensor"
+        unusual = "a nested tensor" if value.is_nested else "a sparse tensor"
+        return "one tensor" if is_plain(value) else unusual
     if isinstance(value, np.ndarray):
         return "a NumPy array"
     if isinstance(value, (tuple, list)):
@@ -272,7 +296,7 @@ def describe(name: str, value: object) -> str:
         if is_small(value):
             return f"{name} {listed(value)}"
         return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    return f"{name} {value!r}" if isinstance(value, (int, float)) else name
+    return f"{name} {value!r}" if isinstance(value, (int, float)) or is_dataclass(value) else name
 
 
 def sized(tensor: torch.Tensor) -> str:
@@ -295,7 +319,8 @@ def listed(tensor: torch.Tensor) -> str:
 
 
 def readable(line: str) -> str:
-    """A line of text, not too long, without memory addresses, which differ on every run."""
+    """A line of text, not too long, without addresses and places, which differ between machines."""
+    line = re.sub(r" \(Triggered internally at .*\)", "", line)  # torch's warnings end like this
     return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:LINE_WIDTH]
 
 

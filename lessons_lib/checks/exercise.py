@@ -18,7 +18,8 @@ class Case:
 class Misconception:
     """A mistake that learners make, as a function that makes it.
 
-    `sentence` says what the learner's output is evidence of, in at most 80 characters.
+    `sentence` says what the learner's output is evidence of, in at most 80 characters. A mistake
+    that can be made in several ways stands several times, with one slug.
     """
 
     slug: str

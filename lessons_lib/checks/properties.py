@@ -21,7 +21,12 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
             if expected is None or (got is not None and alike(got, expected)):
                 continue
             if got is None:
-                return (("expected", f"a gradient for {name}"), ("got", "none"))
+                cuts = ".item(), .tolist(), torch.tensor(…) and .detach(): they cut gradients off"
+                return (
+                    ("expected", f"a gradient for {name}"),
+                    ("got", "none"),
+                    ("look for", cuts),
+                )
             return first_difference(f"gradient of {name}", ~close(got, expected), got, expected)
         return None
 

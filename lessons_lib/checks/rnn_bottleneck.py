@@ -3,15 +3,15 @@
 Targets are rows BOS, words, EOS, PAD …; sources are rows of words, EOS, PAD …
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch.nn import functional as F
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
 from lessons_lib.checks.properties import same_gradient
-from lessons_lib.kit.vocabulary import BOS, EOS, PAD, lengths
+from lessons_lib.kit.vocabulary import BOS, EOS, PAD, UNK, lengths
 
 
 def ids(*rows: list[int]) -> torch.Tensor:
@@ -128,6 +128,11 @@ teacher_forcing = Exercise(
             "Your labels hold no EOS: the model would never learn to stop.",
             lambda tgt: (tgt[:, :-1], tgt[:, 1:].masked_fill(tgt[:, 1:] == EOS, PAD)),
         ),
+        Misconception(
+            "labels_without_eos",
+            "Your labels lack the last column: the longest sentence loses its EOS.",
+            lambda tgt: (tgt[:, :-1], tgt[:, 1:-1]),
+        ),
         # Harmless in training, as the label behind it is PAD; but the task is to shift only.
         Misconception(
             "input_without_eos",
@@ -196,6 +201,15 @@ def flat_loss(logits, labels, pad):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=pad)
 
 
+def masked_average(losses, mask):
+    return (losses * mask).sum() / mask.sum()
+
+
+def pad_word_muted(logits, labels, pad=0):
+    muted = torch.arange(logits.shape[-1]) == pad  # (V,)
+    return flat_loss(logits.masked_fill(muted, -1e9), labels, pad)
+
+
 token_loss_inputs = (
     normal(1, 3, 5, 6, scale=2.0),
     ids([5, 4, 2, 0, 0], [4, 4, 5, 5, 2], [3, 2, 0, 0, 0]),
@@ -216,10 +230,17 @@ token_loss = Exercise(
             (normal(2, 2, 8, 9), ids([2, 0, 0, 0, 0, 0, 0, 0], [7, 5, 8, 4, 6, 5, 7, 2])),
         ),
         Case(
-            "another id for padding; id 0 is a word",
-            (normal(3, 4, 6, 9), ids(*[[0, 5, 2, 8, 8, 8], [4, 0, 0, 6, 7, 2]] * 2), 8),
+            "another id for padding, also in front; id 0 is a word",
+            (normal(3, 4, 6, 9), ids(*[[0, 5, 2, 8, 8, 8], [8, 4, 0, 6, 7, 2]] * 2), 8),
         ),
         Case("a single word", (normal(4, 1, 1, 5), ids([2]))),
+        Case(
+            "a word of which the model is sure: its loss is 0",
+            (
+                torch.eye(5)[None, 3:4].repeat(1, 2, 1) * torch.tensor([[[40.0], [0.0]]]),
+                ids([3, 2]),
+            ),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -308,6 +329,37 @@ token_loss = Exercise(
             "You reshape (B, T, V) to (B, V, T): that mixes the numbers up; transpose.",
             reshape_to_class_axis,
         ),
+        Misconception(
+            "eos_left_out",
+            "Your loss leaves EOS out: the model would never learn to stop.",
+            lambda logits, labels, pad=0: masked_average(
+                each_loss(logits, labels), (labels != pad) & (labels != EOS)
+            ),
+        ),
+        Misconception(
+            "softmax_over_sentences",
+            "Your softmax runs over the sentences of the batch, not over the words.",
+            lambda logits, labels, pad=0: F.nll_loss(
+                logits.log_softmax(0).transpose(1, 2), labels, ignore_index=pad
+            ),
+        ),
+        Misconception(
+            "pad_word_muted",
+            "You take `pad` out of the softmax; only positions are left out, no word.",
+            pad_word_muted,
+        ),
+        Misconception(
+            "crossed",
+            "You pair every position with every label: gather takes one label for each.",
+            lambda logits, labels, pad=0: -logits.log_softmax(-1)[:, :, labels].mean(),
+        ),
+        Misconception(
+            "best_instead_of_right",
+            "Your loss takes the most probable word, not the right one.",
+            lambda logits, labels, pad=0: masked_average(
+                -logits.log_softmax(-1).amax(-1), labels != pad
+            ),
+        ),
     ),
     hints=(
         "Each position has one number: -log of the probability of the right word. Which of them"
@@ -338,12 +390,12 @@ def blend(h, z, n):
     return (1 - z) * n + z * h
 
 
-def gru_with(proposal, update=blend):
-    """A GRU step with its own proposal(x_n, h_n, r) and update(h, z, n)."""
+def gru_with(proposal, update=blend, gate=torch.sigmoid):
+    """A GRU step with its own proposal(x_n, h_n, r), update(h, z, n) and gate(sum)."""
 
     def step(x, h, w_x, w_h, b_x, b_h):
         x_r, x_z, x_n, h_r, h_z, h_n = gates(x, h, w_x, w_h, b_x, b_h)
-        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+        r, z = gate(x_r + h_r), gate(x_z + h_z)
         return update(h, z, proposal(x_n, h_n, r))
 
     return step
@@ -371,6 +423,18 @@ def gates_swapped(x, h, w_x, w_h, b_x, b_h):
     x_z, x_r, x_n, h_z, h_r, h_n = gates(x, h, w_x, w_h, b_x, b_h)
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
     return blend(h, z, right_proposal(x_n, h_n, r))
+
+
+def proposal_first(x, h, w_x, w_h, b_x, b_h):
+    x_n, x_r, x_z, h_n, h_r, h_z = gates(x, h, w_x, w_h, b_x, b_h)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    return blend(h, z, right_proposal(x_n, h_n, r))
+
+
+def reset_without_matrix(x, h, w_x, w_h, b_x, b_h):
+    x_r, x_z, x_n, h_r, h_z, _ = gates(x, h, w_x, w_h, b_x, b_h)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    return blend(h, z, torch.tanh(x_n + r * h))
 
 
 def gru_inputs(seed, B, d_in, d_hidden, biases):
@@ -426,8 +490,18 @@ gru_step = Exercise(
         ),
         Misconception(
             "reset_on_input",
-            "Your reset gate acts on the part from x too; it is for the past only.",
+            "Your reset gate acts on the part from x; it is for the past only.",
             gru_with(lambda x_n, h_n, r: torch.tanh(r * (x_n + h_n))),
+        ),
+        Misconception(
+            "reset_on_input",
+            "Your reset gate acts on the part from x; it is for the past only.",
+            gru_with(lambda x_n, h_n, r: torch.tanh(r * x_n + h_n)),
+        ),
+        Misconception(
+            "reset_without_matrix",
+            "Your reset gate acts on h itself; here it acts on h @ w_h + b_h.",
+            reset_without_matrix,
         ),
         Misconception(
             "no_reset",
@@ -440,6 +514,26 @@ gru_step = Exercise(
             gates_swapped,
         ),
         Misconception(
+            "proposal_first",
+            "You read the columns as n, r, z; they stand in the order r, z, n.",
+            proposal_first,
+        ),
+        Misconception(
+            "no_sigmoid",
+            "Your gates are what you get without the sigmoid.",
+            gru_with(right_proposal, gate=lambda total: total),
+        ),
+        Misconception(
+            "tanh_gates",
+            "Your gates go through a tanh; a gate is a sigmoid, between 0 and 1.",
+            gru_with(right_proposal, gate=torch.tanh),
+        ),
+        Misconception(
+            "no_tanh",
+            "Your proposal n is what you get without the tanh.",
+            gru_with(lambda x_n, h_n, r: x_n + r * h_n),
+        ),
+        Misconception(
             "sigmoid_proposal",
             "Your proposal n goes through a sigmoid; it is a tanh.",
             gru_with(lambda x_n, h_n, r: torch.sigmoid(x_n + r * h_n)),
@@ -448,6 +542,21 @@ gru_step = Exercise(
             "proposal_only",
             "You return the proposal n alone: nothing of the old state is kept.",
             gru_with(right_proposal, lambda h, z, n: n),
+        ),
+        Misconception(
+            "not_a_blend",
+            "Your result is n + z * h: of n, only the share 1 - z comes in.",
+            gru_with(right_proposal, lambda h, z, n: n + z * h),
+        ),
+        Misconception(
+            "weights_transposed",
+            "These weights are (in, out), used as x @ w; nn.Linear keeps (out, in).",
+            lambda x, h, w_x, w_h, b_x, b_h: F.linear(x, w_x, b_x) + F.linear(h, w_h, b_h),
+        ),
+        Misconception(
+            "weights_transposed",
+            "These weights are (in, out), used as x @ w; torch's GRU keeps (out, in).",
+            lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
         ),
         Misconception(
             "no_b_h",
@@ -467,7 +576,7 @@ gru_step = Exercise(
     ),
     hints=(
         "Compute everything that comes from x, and everything that comes from h. Keep the two "
-        "apart at first.",
+        "apart at first: which of them does r touch?",
         "Cut x @ w_x + b_x and h @ w_h + b_h into three parts each, with chunk(3, dim=-1). r "
         "and z are sigmoids of the sum of their two parts.",
         "In n, the part from h is multiplied by r before it is added: n = tanh(x_n + r * h_n). "
@@ -500,6 +609,16 @@ def pick(states, positions):
     return states[positions, torch.arange(len(positions))]
 
 
+def reshaped_axes(states, src):
+    T, B, d_hidden = states.shape
+    return states.reshape(B, T, d_hidden)[torch.arange(B), lengths(src) - 1]
+
+
+def rows_of_time(states, src):
+    rows = [steps[:n][-1] for steps, n in zip(states, lengths(src), strict=False)]
+    return torch.stack(rows)
+
+
 def mask_by_time(src):
     """Which tokens are real, time first: (T, B, 1)."""
     return (src != PAD).T[..., None]
@@ -507,7 +626,7 @@ def mask_by_time(src):
 
 last_real_state_inputs = (
     normal(51, 5, 3, 4),
-    ids([6, 5, 2, 0, 0], [7, 4, 8, 5, 2], [9, 2, 0, 0, 0]),
+    ids([6, UNK, 2, 0, 0], [7, 4, 8, 5, 2], [9, 2, 0, 0, 0]),
 )
 
 last_real_state = Exercise(
@@ -573,6 +692,31 @@ last_real_state = Exercise(
             lambda states, src: states[torch.arange(len(src)), lengths(src) - 1],
         ),
         Misconception(
+            "axes_swapped",
+            "You index the sentence first; here the first axis is time.",
+            rows_of_time,
+        ),
+        Misconception(
+            "axes_swapped",
+            "You take the last sentence: [:, -1] is its axis; the first axis is time.",
+            lambda states, src: states[:, -1],
+        ),
+        Misconception(
+            "reshaped_axes",
+            "You reshape (T, B, d) to (B, T, d): that mixes sentences up; transpose.",
+            reshaped_axes,
+        ),
+        Misconception(
+            "order_of_time",
+            "Your states stand in the order in which the sentences end, not as in src.",
+            lambda states, src: states[src.T == EOS],
+        ),
+        Misconception(
+            "counted_down_columns",
+            "You count the tokens of each column; dim=1 counts those of each sentence.",
+            lambda states, src: states[(src != PAD).sum(dim=0) - 1, torch.arange(len(src))],
+        ),
+        Misconception(
             "first_state",
             "You take the state after the first word.",
             lambda states, src: states[0],
@@ -607,16 +751,20 @@ last_real_state = Exercise(
 # --- greedy_decode --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ScriptedModel:
     """A model that knows its answers by heart: a source whose first word is 4 + i says plans[i].
 
     As any trained model, it goes on talking after EOS. It speaks the next word of its plan only if
-    it is handed the word before (BOS first); otherwise it loses the thread.
+    it is handed the word before (BOS first); otherwise it loses the thread. To PAD it says EOS.
     """
 
     plans: list[list[int]]
     n_words: int
+
+    def __repr__(self) -> str:
+        said = [f"{word} → {' '.join(map(str, plan))}" for word, plan in enumerate(self.plans, 4)]
+        return f"({', '.join(said)})"
 
     def start(self, src):
         """src (B, T_src) → which plan (B,), and how many words were said (B,)."""
@@ -632,9 +780,35 @@ class ScriptedModel:
         before = plans[plan, (said - 1) % plans.shape[1]]  # (B,)
         before = torch.where(said == 0, BOS, before)  # (B,)
         lost = 4 + (token + 3 * said) % (self.n_words - 4)  # (B,): some word, never EOS
+        lost = torch.where(token == PAD, EOS, lost)  # (B,)
         word = torch.where(token == before, plans[plan, said % plans.shape[1]], lost)  # (B,)
         logits = 2.0 * F.one_hot(word, self.n_words) - 1.0  # (B, V)
         return logits, (plan, said + 1)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ListeningModel(ScriptedModel):
+    """A model that keeps the states in which it was asked for a word."""
+
+    asked: list[tuple] = field(default_factory=list)
+
+    def step(self, state, token):
+        self.asked.append(state)
+        return super().step(state, token)
+
+
+def asked_in_vain(decode) -> Facts | None:
+    """Steps at which no sentence of those handed over wants another word."""
+    for first_words, max_steps in (([4, 5, 6], 12), ([8, 4], 4)):
+        model = ListeningModel(talkers.plans, talkers.n_words)
+        decode(model, ids(*[[word, EOS] for word in first_words]), max_steps)
+        wanted = torch.tensor([[*plan, EOS].index(EOS) + 1 for plan in model.plans])
+        wanted = wanted.clamp(max=max_steps)  # (number of plans,): words up to EOS
+        in_vain = sum(not (said < wanted[plan]).any() for plan, said in model.asked)
+        if in_vain:
+            calls = f"{len(model.asked)} calls of model.step, {in_vain} of them for nothing"
+            return (("expected", "no call after the last word that is written"), ("got", calls))
+    return None
 
 
 def decode_one_by_one(model, src, max_steps):
@@ -657,18 +831,20 @@ def decoder_with(
     write=lambda token, ended: token.masked_fill(ended, PAD),
     remember=torch.logical_or,
     stop=torch.all,
+    is_end=lambda token: token == EOS,
+    truth=torch.bool,
 ):
     """A greedy decoder of which one part can be exchanged for a wrong one."""
 
     def decode(model, src, max_steps):
         state, token = model.start(src), torch.full_like(src[:, 0], BOS)
-        ended, written = torch.zeros_like(token, dtype=torch.bool), []
+        ended, written = torch.zeros_like(token, dtype=truth), []
         while len(written) < max_steps and not (written and stop(ended)):
             logits, new_state = model.step(state, hear(token))  # (B, V)
             state = new_state if keep_state else state
             word = logits.argmax(dim=-1)  # (B,)
             token = write(word, ended)
-            ended = remember(ended, token == EOS)
+            ended = remember(ended, is_end(token))
             written.append(token)
         return torch.stack(written, dim=1)  # (B, T)
 
@@ -686,6 +862,18 @@ def stop_only_together(model, src, max_steps):
     return torch.stack(written, dim=1)  # (B, T)
 
 
+def last_column_lost(model, src, max_steps):
+    written = decoder_with()(model, src, max_steps)  # (B, T)
+    all_ended = bool((written == EOS).any(dim=1).all())
+    return written[:, :-1] if all_ended else written
+
+
+def one_column_of_pad(model, src, max_steps):
+    written = decoder_with()(model, src, max_steps)  # (B, T)
+    too_many = bool((written == EOS).any(dim=1).all()) and written.shape[1] < max_steps
+    return F.pad(written, (0, 1), value=PAD) if too_many else written
+
+
 def eos_unwritten(model, src, max_steps):
     written = decoder_with()(model, src, max_steps)
     return written.masked_fill(written == EOS, PAD)
@@ -701,8 +889,9 @@ talkers = ScriptedModel(
         [7, 5, 2, 9, 8, 2, 6, 4],
         [6, 2, 8, 8, 5, 7, 2, 9],
         [9, 4, 7, 6, 5, 2, 4, 8],
-        [2, 6, 9, 5, 4, 8, 7, 2],
+        [2, 6, 2, 5, 4, 8, 7, 2],
         [5, 8, 8, 4, 6, 9, 7, 5],
+        [7, 0, 5, 2, 9, 6, 8, 4],
     ],
     n_words=11,
 )
@@ -719,6 +908,7 @@ greedy_decode = Exercise(
         Case("a sentence that max_steps cuts off", (talkers, ids([5, 2], [8, 2], [4, 2]), 5)),
         Case("one that ends at once", (talkers, ids([7, 2], [6, 2], [5, 2], [4, 2]), 8)),
         Case("a single step", (talkers, ids([6, 4, 2], [7, 2, 0]), 1)),
+        Case("a model that says PAD before EOS", (talkers, ids([9, 2], [5, 2]), 8)),
     ),
     misconceptions=(
         Misconception(
@@ -781,6 +971,35 @@ greedy_decode = Exercise(
             "You take one step more than max_steps.",
             lambda model, src, max_steps: decoder_with()(model, src, max_steps + 1),
         ),
+        Misconception(
+            "pad_ends",
+            "A sentence ends with PAD in yours; the model may say PAD, only EOS ends it.",
+            decoder_with(is_end=lambda token: (token == EOS) | (token == PAD)),
+        ),
+        Misconception(
+            "filled_with_eos",
+            "You fill sentences that have ended with EOS; PAD is wanted.",
+            decoder_with(write=lambda word, ended: word.masked_fill(ended, EOS)),
+        ),
+        Misconception(
+            "last_column_lost",
+            "Your last column is missing: you stop before it is appended.",
+            last_column_lost,
+        ),
+        Misconception(
+            "one_column_of_pad",
+            "You notice one step too late that all have ended: a column of PAD follows.",
+            one_column_of_pad,
+        ),
+        Misconception(
+            "ended_not_bool",
+            "Integers pick rows by number: `ended` as an index needs dtype=torch.bool.",
+            decoder_with(
+                write=lambda word, ended: word.index_fill(0, ended, PAD),
+                remember=torch.bitwise_or,
+                truth=torch.long,
+            ),
+        ),
     ),
     hints=(
         "The broken one looks at the last step only. What must it remember about each sentence?",
@@ -788,6 +1007,14 @@ greedy_decode = Exercise(
         "Whoever has ended gets PAD, whatever the model says.",
         "Before the loop, ended is all False. In each step fill the new tokens with PAD where "
         "ended, append them, then ended = ended | (token == EOS), and stop when ended.all().",
+    ),
+    properties=(
+        Property(
+            "steps_after_the_end",
+            "how often the model is asked",
+            "The model is asked for more words after all sentences have ended.",
+            asked_in_vain,
+        ),
     ),
 )
 
@@ -823,7 +1050,7 @@ def words_only(row):
     return row[: row.index(EOS)] if EOS in row else row
 
 
-def eos_left_out(predicted, tgt):
+def words_alone(predicted, tgt):
     rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
     return torch.tensor([words_only(said) == words_only(true) for said, true in rows])
 
@@ -864,6 +1091,55 @@ def all_columns(predicted, tgt):
 def bos_compared(predicted, tgt):
     width = max(predicted.shape[1], tgt.shape[1])
     return (widened(predicted, width) == widened(tgt, width)).all(dim=1)
+
+
+def as_wide_as_labels(predicted, tgt):
+    """Predictions filled up or cut to the width of the labels, and the labels: two (B, T-1)."""
+    labels = tgt[:, 1:]
+    return widened(predicted, labels.shape[1]), labels
+
+
+def common_columns(predicted, tgt):
+    width = min(predicted.shape[1], tgt.shape[1] - 1)
+    return (predicted[:, :width] == tgt[:, 1 : width + 1]).all(dim=1)
+
+
+def columns_of_labels(predicted, tgt):
+    said, labels = as_wide_as_labels(predicted, tgt)
+    return (said == labels).all(dim=1)
+
+
+def rows_as_they_are(predicted, tgt):
+    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
+    return torch.tensor([said == true for said, true in rows])
+
+
+def pad_dropped(predicted, tgt):
+    def words(row):
+        return [word for word in (row[: row.index(EOS) + 1] if EOS in row else row) if word != PAD]
+
+    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
+    return torch.tensor([words(said) == words(true) for said, true in rows])
+
+
+def pad_matches_anything(predicted, tgt):
+    said, labels, real = side_by_side(predicted, tgt)
+    return ((said == labels) | (said == PAD) | ~real).all(dim=1)
+
+
+def anything_for_eos(predicted, tgt):
+    said, labels, real = side_by_side(predicted, tgt)
+    return ((said == labels) | ~real | (labels == EOS)).all(dim=1)
+
+
+def each_token(predicted, tgt):
+    said, labels, real = side_by_side(predicted, tgt)
+    return (said == labels) | ~real
+
+
+def each_label(predicted, tgt):
+    said, labels = as_wide_as_labels(predicted, tgt)
+    return (said == labels) | (labels == PAD)
 
 
 exact_match = Exercise(
@@ -913,6 +1189,23 @@ exact_match = Exercise(
             "as wide as the target with its BOS",
             (ids([4, 9, 2, 0], [1, 4, 9, 2]), ids([1, 4, 9, 2], [1, 4, 9, 2])),
         ),
+        Case(
+            "PAD or UNK inside a prediction",
+            (
+                ids([7, 0, 4, 2], [7, 0, 2, 0], [7, 3, 2, 0], [7, 3, 2, 0], [7, 0, 2, 0]),
+                ids(
+                    [1, 7, 4, 2, 0],
+                    [1, 7, 4, 2, 0],
+                    [1, 7, 3, 2, 0],
+                    [1, 7, 2, 0, 0],
+                    [1, 2, 0, 0, 0],
+                ),
+            ),
+        ),
+        Case(
+            "a batch of one sentence, and it is empty",
+            (ids([2]), ids([1, 2])),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -930,40 +1223,83 @@ exact_match = Exercise(
             "Your answer is True as soon as one token is right; all must be.",
             any_token,
         ),
-        Misconception(
-            "compares_after_eos",
-            "You compare what stands after EOS too; the sentence is over there.",
-            all_columns,
+        *(
+            Misconception(
+                "compares_after_eos",
+                "You compare what stands after EOS too; the sentence is over there.",
+                answer,
+            )
+            for answer in (
+                all_columns,
+                common_columns,
+                columns_of_labels,
+                rows_as_they_are,
+                lambda predicted, tgt: (predicted == tgt[:, 1:]).all(dim=1),
+            )
         ),
-        Misconception(
-            "bos_compared",
-            "You compare with BOS, which predictions do not have: drop that column.",
-            bos_compared,
+        *(
+            Misconception(
+                "bos_compared",
+                "You compare with BOS, which predictions do not have: drop that column.",
+                answer,
+            )
+            for answer in (bos_compared, lambda said, tgt: (said == tgt).all(dim=1))
         ),
         Misconception(
             "same_width_assumed",
             "You compare column by column; predictions may be wider or narrower.",
-            lambda predicted, tgt: (predicted == tgt[:, 1:]).all(dim=1),
+            lambda predicted, tgt: ((predicted == tgt[:, 1:]) | (tgt[:, 1:] == PAD)).all(dim=1),
         ),
         Misconception(
             "cut_to_shorter",
-            "You cut to the shorter width: what a prediction lacks goes unnoticed.",
+            "What a narrow prediction lacks goes unnoticed: fill it up instead of cutting.",
             shorter_width,
+        ),
+        # Filling narrow predictions up with EOS instead of PAD gives the same answers.
+        Misconception(
+            "breaks_off_unnoticed",
+            "A prediction that breaks off before EOS counts as right: EOS must be said.",
+            words_alone,
         ),
         Misconception(
             "eos_left_out",
-            "You compare the words without EOS: one cut off too early counts as right.",
-            eos_left_out,
+            "Where the target has EOS you accept anything: EOS must be said too.",
+            anything_for_eos,
+        ),
+        Misconception(
+            "pad_dropped",
+            "You drop PAD inside a prediction; before EOS it is a wrong word like others.",
+            pad_dropped,
+        ),
+        Misconception(
+            "pad_matches_anything",
+            "PAD in a prediction counts as right: a sentence that breaks off passes.",
+            pad_matches_anything,
+        ),
+        *(
+            Misconception(
+                "one_per_token",
+                "You give a truth value for each token; each sentence has one, for all.",
+                answer,
+            )
+            for answer in (each_token, each_label, lambda said, tgt: said == tgt[:, 1:])
         ),
         Misconception(
             "order_left_out",
             "You compare which words occur, not their order.",
             order_left_out,
         ),
-        Misconception(
-            "one_for_all",
-            "You give one answer for the whole batch; each sentence has its own.",
-            lambda predicted, tgt: compare_as_lists(predicted, tgt).all(),
+        *(
+            Misconception(
+                "one_for_all",
+                "You give one answer for the whole batch; each sentence has its own.",
+                answer,
+            )
+            for answer in (
+                lambda predicted, tgt: compare_as_lists(predicted, tgt).all(),
+                lambda predicted, tgt: (predicted == tgt[:, 1:]).all(),
+                lambda predicted, tgt: torch.equal(predicted, tgt[:, 1:]),
+            )
         ),
         Misconception(
             "share_of_sentences",

@@ -159,7 +159,7 @@ def timings(
 
 def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -> Picture:
     """Draw shares between 0 and 1 by sentence length, as `metrics.mean_by_length` gives them."""
-    x_label, y_label = "English words in the number", "share right on new numbers"
+    x_label, y_label = "English words in the number", "share right"
     return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
 
 

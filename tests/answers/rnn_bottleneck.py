@@ -1,7 +1,8 @@
 """Answers to the exercises of lesson 1.
 
-RIGHT: the same function in other styles; all must pass. UNNAMED: wrong answers that make no known
-mistake, or two at once; they must fail, and none may be given a name.
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners
+wrote them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or
+two at once; they must fail, and none may be given a name.
 """
 
 import numpy as np
@@ -76,7 +77,7 @@ def loss_gathered(logits, labels, pad=0):
 
 def loss_one_hot(logits, labels, pad=0):
     one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    log_p = torch.einsum("btv,btv->bt", one_hot, logits.softmax(-1).log())
+    log_p = torch.einsum("btv,btv->bt", one_hot, logits.log_softmax(-1))
     return -log_p[labels != pad].mean()
 
 
@@ -92,7 +93,7 @@ def loss_by_loops(logits, labels, pad=0):
     for sentence, right in zip(logits, labels, strict=True):
         for scores, word in zip(sentence, right, strict=True):
             if word != pad:
-                total = total - torch.log(scores.exp()[word] / scores.exp().sum())
+                total = total + scores.logsumexp(0) - scores[word]
                 count += 1
     return total / count
 
@@ -205,18 +206,6 @@ def decode_only_the_running(model, src, max_steps):
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in words], batch_first=True)
 
 
-def decode_all_then_tidy(model, src, max_steps):
-    state, token, columns = model.start(src), torch.full((len(src),), BOS), []
-    for _ in range(max_steps):
-        logits, state = model.step(state, token)
-        token = logits.argmax(1)
-        columns.append(token[:, None])
-    ids = torch.cat(columns, dim=1)
-    ended = (ids == EOS).cumsum(1) - (ids == EOS).long() > 0
-    ids = ids.masked_fill(ended, PAD)
-    return ids[:, : (ids != PAD).any(0).sum()]
-
-
 def decode_each_sentence(model, src, max_steps):
     rows = [decoding.greedy_decode(model, row[None], max_steps)[0] for row in src]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
@@ -268,6 +257,274 @@ def match_numpy(predicted, tgt):
     return torch.from_numpy(np.all((said == labels) | (labels == PAD), axis=1))
 
 
+def loss_log_of_softmax(logits, labels, pad=0):
+    return -log_p_of_right(logits.softmax(-1), labels)[labels != pad].log().mean()
+
+
+def loss_log_of_exp(logits, labels, pad=0):
+    p = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    return -log_p_of_right(p, labels)[labels != pad].log().mean()
+
+
+def loss_one_hot_times_log(logits, labels, pad=0):
+    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    log_p = torch.einsum("btv,btv->bt", one_hot, logits.softmax(-1).log())
+    return -log_p[labels != pad].mean()
+
+
+def loss_logs_in_loops(logits, labels, pad=0):
+    total, count = 0.0, 0
+    for sentence, right in zip(logits, labels, strict=True):
+        for scores, word in zip(sentence, right, strict=True):
+            if word != pad:
+                total = total - torch.log(scores.exp()[word] / scores.exp().sum())
+                count += 1
+    return total / count
+
+
+def gru(gate=torch.sigmoid, order="rzn", proposal=None, update=None):
+    """A GRU step as a learner writes it, with one thing different."""
+
+    def answer(x, h, w_x, w_h, b_x, b_h):
+        from_x = dict(zip(order, (x @ w_x + b_x).chunk(3, dim=-1), strict=True))
+        from_h = dict(zip(order, (h @ w_h + b_h).chunk(3, dim=-1), strict=True))
+        r, z = gate(from_x["r"] + from_h["r"]), gate(from_x["z"] + from_h["z"])
+        x_n, h_n = from_x["n"], from_h["n"]
+        n = proposal(x_n, h_n, r, h) if proposal else torch.tanh(x_n + r * h_n)
+        return update(n, z, h) if update else (1 - z) * n + z * h
+
+    return answer
+
+
+def gru_weights_turned(x, h, w_x, w_h, b_x, b_h):
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = (
+        (x @ w_x.T + b_x).chunk(3, dim=-1),
+        (h @ w_h.T + b_h).chunk(3, dim=-1),
+    )
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    return (1 - z) * torch.tanh(x_n + r * h_n) + z * h
+
+
+def gru_by_linear(x, h, w_x, w_h, b_x, b_h):
+    x_r, x_z, x_n = F.linear(x, w_x, b_x).chunk(3, dim=-1)
+    h_r, h_z, h_n = F.linear(h, w_h, b_h).chunk(3, dim=-1)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    return (1 - z) * torch.tanh(x_n + r * h_n) + z * h
+
+
+def last_column(states, src):
+    return states[:, -1]
+
+
+def last_reshaped(states, src):
+    T, B, d = states.shape
+    last = (src != PAD).sum(dim=1) - 1
+    return states.reshape(B, T, d)[torch.arange(B), last]
+
+
+def last_where_eos(states, src):
+    return states[src.T == EOS]
+
+
+def last_counted_down(states, src):
+    last = (src != PAD).sum(dim=0) - 1
+    return states[last, torch.arange(len(src))]
+
+
+def last_by_zip(states, src):
+    rows = zip(states, src, strict=False)
+    return torch.stack([s[: int((row != PAD).sum())][-1] for s, row in rows])
+
+
+def decoder(body):
+    """A greedy decoder; body(word, ended) → (token, who has ended, whether to stop)."""
+
+    def answer(model, src, max_steps):
+        state, token, written = model.start(src), torch.full_like(src[:, 0], BOS), []
+        ended = torch.zeros(len(src), dtype=torch.bool)
+        for _ in range(max_steps):
+            logits, state = model.step(state, token)
+            token, ended, stop = body(logits.argmax(dim=-1), ended)
+            written.append(token)
+            if stop:
+                break
+        return torch.stack(written, dim=1)
+
+    return answer
+
+
+def decode_filled_with_eos(word, ended):
+    token = word.masked_fill(ended, EOS)
+    ended = ended | (token == EOS)
+    return token, ended, ended.all()
+
+
+def decode_pad_as_end(word, ended):
+    token = word.masked_fill(ended, PAD)
+    ended = (token == EOS) | (token == PAD)
+    return token, ended, ended.all()
+
+
+def decode_stop_late(word, ended):
+    token = word.masked_fill(ended, PAD)
+    return token, ended | (token == EOS), ended.all()
+
+
+def decode_stop_on_pad(word, ended):
+    token = word.masked_fill(ended, PAD)
+    return token, ended | (token == EOS), (token == PAD).all()
+
+
+def decode_break_before_append(model, src, max_steps):
+    state, token, written = model.start(src), torch.full_like(src[:, 0], BOS), []
+    ended = torch.zeros(len(src), dtype=torch.bool)
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)
+        token = logits.argmax(dim=-1).masked_fill(ended, PAD)
+        ended = ended | (token == EOS)
+        if ended.all():
+            break
+        written.append(token)
+    return torch.stack(written, dim=1)
+
+
+def decode_ended_as_integers(model, src, max_steps):
+    state, token, written = model.start(src), torch.full_like(src[:, 0], BOS), []
+    ended = torch.zeros_like(src[:, 0])
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)
+        token = logits.argmax(dim=-1)
+        token[ended] = PAD
+        written.append(token)
+        ended = ended | (token == EOS)
+        if ended.all():
+            break
+    return torch.stack(written, dim=1)
+
+
+def decode_all_then_tidy(model, src, max_steps):
+    state, token, columns = model.start(src), torch.full((len(src),), BOS), []
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)
+        token = logits.argmax(1)
+        columns.append(token[:, None])
+    ids = torch.cat(columns, dim=1)
+    running = (ids == EOS).cumsum(1) - (ids == EOS).long() == 0  # up to and including EOS
+    return ids.masked_fill(~running, PAD)[:, : running.any(0).sum()]
+
+
+def decode_far_then_cut(model, src, max_steps):
+    return decode_all_then_tidy(model, src, max_steps + 50)[:, :max_steps]
+
+
+def same_width(predicted, tgt, value=PAD):
+    """Predictions and labels, both filled up to the wider of the two."""
+    labels = tgt[:, 1:]
+    width = max(predicted.shape[1], labels.shape[1])
+    return (
+        F.pad(predicted, (0, width - predicted.shape[1]), value=value),
+        F.pad(labels, (0, width - labels.shape[1])),
+    )
+
+
+def match_columns(predicted, tgt):
+    return (predicted == tgt[:, 1:]).all(dim=1)
+
+
+def match_mean_of_columns(predicted, tgt):
+    return (predicted == tgt[:, 1:]).float().mean(1) == 1
+
+
+def match_common_columns(predicted, tgt):
+    labels = tgt[:, 1:]
+    n = min(predicted.shape[1], labels.shape[1])
+    return (predicted[:, :n] == labels[:, :n]).all(1)
+
+
+def match_filled(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return (said == labels).all(1)
+
+
+def match_at_target_width(predicted, tgt):
+    labels = tgt[:, 1:]
+    n = labels.shape[1]
+    return (F.pad(predicted, (0, max(0, n - predicted.shape[1])))[:, :n] == labels).all(1)
+
+
+def match_whole_lists(predicted, tgt):
+    rows = zip(predicted.tolist(), tgt.tolist(), strict=True)
+    return torch.tensor([said == true[1:] for said, true in rows])
+
+
+def match_masked_columns(predicted, tgt):
+    labels = tgt[:, 1:]
+    return ((predicted == labels) | (labels == PAD)).all(dim=1)
+
+
+def match_pad_on_both_sides(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return ((said == labels) | (said == PAD) | (labels == PAD)).all(1)
+
+
+def match_filled_with_eos(predicted, tgt):
+    said, labels = same_width(predicted, tgt, value=EOS)
+    return ((said == labels) | (labels == PAD)).all(1)
+
+
+def match_before_eos(predicted, tgt):
+    def cut(row):
+        return row[: row.index(EOS)] if EOS in row else row
+
+    rows = zip(predicted.tolist(), tgt.tolist(), strict=True)
+    return torch.tensor([cut(said) == cut(true[1:]) for said, true in rows])
+
+
+def match_all_but_eos(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return ((said == labels) | (labels == PAD) | (labels == EOS)).all(1)
+
+
+def match_without_pad(predicted, tgt):
+    def cut(row):
+        row = row[: row.index(EOS) + 1] if EOS in row else row
+        return [word for word in row if word != PAD]
+
+    rows = zip(predicted.tolist(), tgt.tolist(), strict=True)
+    return torch.tensor([cut(said) == cut(true[1:]) for said, true in rows])
+
+
+def match_tokens(predicted, tgt):
+    return predicted == tgt[:, 1:]
+
+
+def match_tokens_masked(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return (said == labels) | (labels == PAD)
+
+
+def match_batch(predicted, tgt):
+    return (predicted == tgt[:, 1:]).all()
+
+
+def match_batch_as_bool(predicted, tgt):
+    return torch.equal(predicted, tgt[:, 1:])
+
+
+def match_with_bos(predicted, tgt):
+    return (predicted == tgt).all(1)
+
+
+def match_cut_to_shorter(predicted, tgt):
+    rows = zip(predicted.tolist(), tgt.tolist(), strict=True)
+    return torch.tensor(
+        [
+            all(a == b for a, b in zip(said, true[1:], strict=False) if b != PAD)
+            for said, true in rows
+        ]
+    )
+
+
 RIGHT = {
     "teacher_forcing": [
         training.teacher_forcing,
@@ -282,6 +539,10 @@ RIGHT = {
     ],
     "token_loss": [
         training.token_loss,
+        loss_log_of_softmax,
+        loss_log_of_exp,
+        loss_one_hot_times_log,
+        loss_logs_in_loops,
         loss_transposed,
         loss_of_selected,
         loss_gathered,
@@ -303,7 +564,6 @@ RIGHT = {
         decoding.greedy_decode,
         decode_into_a_table,
         decode_only_the_running,
-        decode_all_then_tidy,
         decode_each_sentence,
     ],
     "exact_match": [
@@ -314,6 +574,118 @@ RIGHT = {
         match_by_product,
         match_numpy,
     ],
+}
+
+
+# --- wrong, as learners write it ------------------------------------------------------------------
+
+
+def forcing_without_last_label(tgt):
+    return tgt[:, :-1], tgt[:, 1:-1]
+
+
+def log_p_of_right(log_p, labels):
+    return log_p.gather(-1, labels[..., None])[..., 0]
+
+
+def average(losses, mask):
+    return (losses * mask).sum() / mask.sum()
+
+
+def loss_without_eos(logits, labels, pad=0):
+    real = (labels != pad) & (labels != EOS)
+    return F.cross_entropy(logits[real], labels[real])
+
+
+def loss_masked_without_eos(logits, labels, pad=0):
+    real = (labels != pad) & (labels != EOS)
+    return -average(log_p_of_right(logits.log_softmax(-1), labels), real)
+
+
+def loss_softmax_without_dim(logits, labels, pad=0):
+    return -average(log_p_of_right(F.log_softmax(logits), labels), labels != pad)
+
+
+def loss_pad_logit_muted(logits, labels, pad=0):
+    logits = logits.clone()
+    logits[..., pad] = -1e9
+    return F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=pad)
+
+
+def loss_pad_logit_infinite(logits, labels, pad=0):
+    logits = logits.clone()
+    logits[..., pad] = float("-inf")
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=pad)
+
+
+def loss_indexed_with_all_labels(logits, labels, pad=0):
+    log_p = logits.log_softmax(-1)
+    return -log_p[:, :, labels].mean()
+
+
+def loss_of_best(logits, labels, pad=0):
+    return -average(logits.log_softmax(-1).max(-1).values, labels != pad)
+
+
+NAMED = {
+    "teacher_forcing": {"labels_without_eos": [forcing_without_last_label]},
+    "token_loss": {
+        "eos_left_out": [loss_without_eos, loss_masked_without_eos],
+        "softmax_over_sentences": [loss_softmax_without_dim],
+        "pad_word_muted": [loss_pad_logit_muted, loss_pad_logit_infinite],
+        "crossed": [loss_indexed_with_all_labels],
+        "best_instead_of_right": [loss_of_best],
+    },
+    "gru_step": {
+        "no_tanh": [gru(proposal=lambda x_n, h_n, r, h: x_n + r * h_n)],
+        "no_sigmoid": [gru(gate=lambda total: total)],
+        "tanh_gates": [gru(gate=torch.tanh)],
+        "reset_without_matrix": [gru(proposal=lambda x_n, h_n, r, h: torch.tanh(x_n + r * h))],
+        "reset_on_input": [
+            gru(proposal=lambda x_n, h_n, r, h: torch.tanh(r * x_n + h_n)),
+            gru(proposal=lambda x_n, h_n, r, h: torch.tanh(r * (x_n + h_n))),
+        ],
+        "weights_transposed": [
+            gru_weights_turned,
+            gru_by_linear,
+            lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
+        ],
+        "not_a_blend": [gru(update=lambda n, z, h: n + z * h)],
+        "proposal_first": [gru(order="nrz")],
+    },
+    "last_real_state": {
+        "axes_swapped": [last_column, last_by_zip],
+        "reshaped_axes": [last_reshaped],
+        "order_of_time": [last_where_eos],
+        "counted_down_columns": [last_counted_down],
+    },
+    "greedy_decode": {
+        "filled_with_eos": [decoder(decode_filled_with_eos)],
+        "pad_ends": [decoder(decode_pad_as_end)],
+        "last_column_lost": [decode_break_before_append],
+        "one_column_of_pad": [decoder(decode_stop_late), decoder(decode_stop_on_pad)],
+        "ended_not_bool": [decode_ended_as_integers],
+        "steps_after_the_end": [decode_all_then_tidy, decode_far_then_cut],
+    },
+    "exact_match": {
+        "compares_after_eos": [
+            match_columns,
+            match_mean_of_columns,
+            match_common_columns,
+            match_filled,
+            match_at_target_width,
+            match_whole_lists,
+        ],
+        "same_width_assumed": [match_masked_columns],
+        "pad_matches_anything": [match_pad_on_both_sides],
+        "breaks_off_unnoticed": [match_filled_with_eos, match_before_eos],
+        "eos_left_out": [match_all_but_eos],
+        "pad_dropped": [match_without_pad],
+        "one_per_token": [match_tokens, match_tokens_masked],
+        "one_for_all": [match_batch, match_batch_as_bool],
+        "bos_compared": [match_with_bos],
+        "cut_to_shorter": [match_cut_to_shorter],
+    },
 }
 
 
@@ -330,13 +702,23 @@ def loss_per_sentence_and_pad_fixed(logits, labels, pad=0):
     )
 
 
-def loss_that_skips_eos(logits, labels, pad=0):
-    real = (labels != pad) & (labels != EOS)
-    return F.cross_entropy(logits[real], labels[real])
-
-
 def loss_of_larger_ids(logits, labels, pad=0):
     return F.cross_entropy(logits[labels > pad], labels[labels > pad])
+
+
+def loss_divided_by_nonzero(logits, labels, pad=0):
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+    return (losses * (labels != pad)).sum() / (labels != 0).sum()
+
+
+def loss_of_nonzero(logits, labels, pad=0):
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=pad, reduction="none")
+    return losses[losses != 0].mean()
+
+
+def loss_up_to_first_pad(logits, labels, pad=0):
+    real = (labels == pad).cumsum(1) == 0
+    return F.cross_entropy(logits[real], labels[real])
 
 
 def loss_of_first_sentence(logits, labels, pad=0):
@@ -381,6 +763,48 @@ def decode_second_best(model, src, max_steps):
     return torch.stack(columns, dim=1)
 
 
+def last_without_unknown(states, src):
+    return states[(src > 3).sum(1), torch.arange(len(src))]
+
+
+def decode_counting_ends(model, src, max_steps):
+    state, token, written, ends = model.start(src), torch.full_like(src[:, 0], BOS), [], 0
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)
+        token = logits.argmax(dim=-1)
+        written.append(token)
+        ends += (token == EOS).sum()  # a sentence that goes on talking may be counted twice
+        if ends >= len(src):
+            break
+    ids = torch.stack(written, dim=1)
+    is_end = (ids == EOS).long()
+    return ids.masked_fill(is_end.cumsum(1) - is_end > 0, PAD)
+
+
+def decode_trimmed_by_pad(model, src, max_steps):
+    ids = decoding.greedy_decode(model, src, max_steps)
+    return ids[:, : (ids != PAD).sum(1).max()]
+
+
+def match_without_unknown(predicted, tgt):
+    def cut(row):
+        row = row[: row.index(EOS) + 1] if EOS in row else row
+        return [word for word in row if word != 3]
+
+    rows = zip(predicted.tolist(), tgt.tolist(), strict=True)
+    return torch.tensor([cut(said) == cut(true[1:]) for said, true in rows])
+
+
+def match_squeezed(predicted, tgt):
+    return metrics.exact_match(predicted, tgt).squeeze()
+
+
+def match_as_many_as_labels(predicted, tgt):
+    said, labels = same_width(predicted, tgt, value=-1)
+    running = (said == EOS).cumsum(1) - (said == EOS).long() == 0
+    return ((said == labels) & running).sum(1) == (labels != PAD).sum(1)
+
+
 def match_first_word(predicted, tgt):
     return predicted[:, 0] == tgt[:, 1]
 
@@ -401,8 +825,10 @@ UNNAMED = {
     "token_loss": [
         loss_padding_and_sentences,
         loss_per_sentence_and_pad_fixed,
-        loss_that_skips_eos,
         loss_of_larger_ids,
+        loss_divided_by_nonzero,
+        loss_of_nonzero,
+        loss_up_to_first_pad,
         loss_of_first_sentence,
         loss_smoothed,
         loss_in_bits,
@@ -410,10 +836,22 @@ UNNAMED = {
         lambda logits, labels, pad=0: torch.tensor(1.5),
     ],
     "gru_step": [gru_z_inverted_and_no_reset, gru_hard_gates, lambda x, h, *weights: h],
-    "last_real_state": [last_two_early, lambda states, src: states.amax(dim=0)],
-    "greedy_decode": [decode_second_best, lambda model, src, max_steps: src],
+    "last_real_state": [
+        last_two_early,
+        last_without_unknown,
+        lambda states, src: states.amax(dim=0),
+    ],
+    "greedy_decode": [
+        decode_second_best,
+        decode_counting_ends,
+        decode_trimmed_by_pad,
+        lambda model, src, max_steps: src,
+    ],
     "exact_match": [
         match_first_word,
+        match_squeezed,
+        match_as_many_as_labels,
+        match_without_unknown,
         match_most_tokens,
         lambda predicted, tgt: torch.ones(len(tgt), dtype=torch.bool),
         lambda predicted, tgt: torch.zeros(len(tgt), dtype=torch.bool),
