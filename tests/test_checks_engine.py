@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import signal
 import sys
 import threading
 import time
@@ -753,3 +754,89 @@ def test_display_of_a_pass_has_no_hints():
     bundle = check("teacher_forcing", forcing)._repr_mimebundle_()
     assert bundle["text/plain"] == "✓ passed: teacher_forcing\nRight on all 5 cases."
     assert "<details" not in bundle["text/html"]
+
+
+# --- what check leaves behind, and what it stands ---------------------------------------------
+
+
+@pytest.fixture
+def torch_defaults():
+    """Two threads, double precision and the meta device, put back after the test."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device("cpu")
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(threads)
+
+
+def test_torch_defaults_of_the_notebook_neither_count_nor_change(torch_defaults):
+    assert check("teacher_forcing", forcing).status == "pass"
+    assert torch.get_num_threads() == 2
+    assert torch.get_default_dtype() == torch.float64
+    assert torch.get_default_device().type == "meta"
+
+
+def test_torch_defaults_that_an_answer_sets_are_put_back():
+    def sets_defaults(tgt):
+        torch.set_default_dtype(torch.float64)
+        return forcing(tgt)
+
+    assert check("teacher_forcing", sets_defaults).status == "pass"
+    assert torch.get_default_dtype() == torch.float32
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+def raises_unspeakable(tgt):
+    raise Unspeakable
+
+
+def returns_what_cannot_be_copied(tgt):
+    return torch.zeros(1).long().expand(10**7, 10**7), tgt
+
+
+def closes_stdout(tgt):
+    sys.stdout.close()
+    return tgt, tgt
+
+
+@pytest.mark.parametrize(
+    "answer", [raises_unspeakable, returns_what_cannot_be_copied, closes_stdout]
+)
+def test_check_itself_never_fails(answer):
+    assert check("teacher_forcing", answer).status == "fail"
+
+
+def test_an_error_text_is_shown_from_its_first_full_line_and_printable():
+    def raises_strange_text(tgt):
+        raise ValueError("\n\nlone \ud800 and \x1b[31m red")
+
+    verdict = check("teacher_forcing", raises_strange_text)
+    assert ("error", "ValueError: lone \ufffd and \ufffd[31m red") in verdict.facts
+    repr(verdict).encode("utf-8")
+
+
+def test_parallel_checks_leave_standard_output_alone():
+    before = sys.stdout, sys.stderr
+    threads = [threading.Thread(target=check, args=("token_loss", loss)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sys.stdout, sys.stderr) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_an_alarm_of_somebody_else_goes_on():
+    signal.setitimer(signal.ITIMER_REAL, 60)
+    try:
+        check("teacher_forcing", forcing)
+        assert 30 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -45,6 +45,7 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
     args = copy.deepcopy(args)
     value, error, printed = None, None, io.StringIO()
     with (
+        own_torch_defaults(),
         own_random_numbers(seed),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
@@ -53,13 +54,14 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
     ):
         try:
             with time_limit(TIME_LIMIT):
-                value = answer(*args)
+                value = snapshot(answer(*args))
         except KeyboardInterrupt:
             raise
         except BaseException as raised:  # SystemExit and the time limit too
             error = raised
     warned = "\n".join(dict.fromkeys(str(warning.message) for warning in caught))
-    return Outcome(snapshot(value), error, args, printed.getvalue(), warned)
+    text = "" if printed.closed else printed.getvalue()
+    return Outcome(value, error, args, text, warned)
 
 
 def snapshot(value: object) -> object:
@@ -82,6 +84,22 @@ def own_random_numbers(seed: int) -> Iterator[None]:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
         torch.set_rng_state(kept[2])
+
+
+@contextlib.contextmanager
+def own_torch_defaults() -> Iterator[None]:
+    """float32 on the CPU inside the block, whatever was set before; that is put back after it."""
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    device = torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
 
 
 @contextlib.contextmanager
@@ -127,11 +145,12 @@ def start_alarm(seconds: float) -> Callable[[], None]:
         raise TimeLimitReached
 
     previous = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
+    others = signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)  # pytest-timeout's, say
 
     def stop():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_REAL, *others)
 
     return stop
 

@@ -109,7 +109,7 @@ def exception(trial: Trial) -> Finding | None:
         sentence = f"{trial.exercise.id} was stopped after {calling.TIME_LIMIT:g} seconds."
         facts = trial.facts(("look for", "a loop that never ends"))
         return Finding(sentence, facts, nameable=False)
-    reason = ("error", readable(": ".join([type(error).__name__, *str(error).splitlines()[:1]])))
+    reason = ("error", readable(": ".join(filter(None, [type(error).__name__, said(error)]))))
     frames = [
         (number, linecache.getline(frame.f_code.co_filename, number).strip())
         for frame, number in traceback.walk_tb(error.__traceback__)
@@ -318,9 +318,18 @@ def listed(tensor: torch.Tensor) -> str:
     return str(tensor.tolist())
 
 
+def said(error: BaseException) -> str:
+    """The first line of an error's text that is not empty."""
+    try:
+        return next(filter(str.strip, str(error).splitlines()), "")
+    except Exception:  # its own __str__ fails
+        return ""
+
+
 def readable(line: str) -> str:
     """A line of text, not too long, without addresses and places, which differ between machines."""
     line = re.sub(r" \(Triggered internally at .*\)", "", line)  # torch's warnings end like this
+    line = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", line)
     return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:LINE_WIDTH]
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import threading
 from collections.abc import Callable
 
 from lessons_lib.checks import (
@@ -19,6 +20,9 @@ from lessons_lib.checks.verdict import Verdict
 LESSONS = (rnn_bottleneck, bahdanau_attention, self_attention, masking)
 EXERCISES = {exercise.id: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 
+# Standard output, random numbers and defaults belong to the whole process, not to a thread.
+ONE_AT_A_TIME = threading.RLock()
+
 
 def check(exercise_id: str, answer: Callable) -> Verdict:
     """Judge `answer`, the learner's function, for the exercise `exercise_id`.
@@ -33,7 +37,8 @@ def check(exercise_id: str, answer: Callable) -> Verdict:
     expected_status = os.environ.get("LESSONS_EXPECT", "")
     if expected_status not in ("", "todo", "pass"):
         raise ValueError(f'LESSONS_EXPECT must be "todo" or "pass", got "{expected_status}"')
-    verdict = judge(find(exercise_id), answer)
+    with ONE_AT_A_TIME:
+        verdict = judge(find(exercise_id), answer)
     if expected_status not in ("", verdict.status):
         raise AssertionError(f"expected {expected_status}, got {verdict.status}\n{verdict!r}")
     return verdict
@@ -92,7 +97,7 @@ def sure_name(exercise: Exercise, answer: Callable) -> Misconception | None:
 
 def same(one: Outcome, other: Outcome) -> bool:
     """Like values, or the same error with the same text: other errors have other causes."""
-    errors = [(type(outcome.error), str(outcome.error)) for outcome in (one, other)]
+    errors = [(type(outcome.error), diagnosis.said(outcome.error)) for outcome in (one, other)]
     return errors[0] == errors[1] and alike(one.value, other.value)
 
 

@@ -235,10 +235,10 @@ token_loss = Exercise(
         ),
         Case("a single word", (normal(4, 1, 1, 5), ids([2]))),
         Case(
-            "a word of which the model is sure: its loss is 0",
+            "words of which the model is sure: losses of 0 and of 40",
             (
-                torch.eye(5)[None, 3:4].repeat(1, 2, 1) * torch.tensor([[[40.0], [0.0]]]),
-                ids([3, 2]),
+                torch.eye(5)[None, 3:4].repeat(1, 3, 1) * torch.tensor([[[40.0], [0.0], [40.0]]]),
+                ids([3, 2, 1]),
             ),
         ),
     ),
