@@ -3,6 +3,7 @@
 A mask is boolean, True = may attend, unless an exercise asks for another convention.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,29 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
 def truths(*rows: str) -> torch.Tensor:
     """Rows of 0 and 1 as truth values: truths("10", "11") is (2, 2)."""
     return torch.tensor([[letter == "1" for letter in row] for row in rows])
+
+
+ONES_AND_ZEROS = "Your mask holds the numbers 1 and 0; truth values are wanted."
+ADDITIVE = "Your mask is the additive one, 0 and very low; truth values are wanted."
+
+
+def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
+    """One mistake that can be made in several ways."""
+    return [Misconception(slug, sentence, answer) for answer in answers]
+
+
+def in_numbers(answer: Callable) -> list[Callable]:
+    """The same mask as numbers 1 and 0, in every type that comes to mind."""
+    kinds = (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int32, torch.int64)
+    return [lambda *args, kind=kind: answer(*args).to(kind) for kind in kinds]
+
+
+def to_be_added(answer: Callable) -> list[Callable]:
+    """The same mask, True = may attend, as numbers to add to the scores."""
+    return [
+        lambda *args, low=low: torch.zeros(()).where(answer(*args), low)
+        for low in (-torch.inf, -1e9)
+    ]
 
 
 # --- causal_mask ----------------------------------------------------------------------------------
@@ -72,16 +96,8 @@ causal_mask = Exercise(
             "Your mask allows the diagonal only: the past is missing.",
             lambda T: torch.eye(T, dtype=torch.bool),
         ),
-        Misconception(
-            "ones_and_zeros",
-            "Your mask holds the numbers 1 and 0; truth values are wanted.",
-            lambda T: torch.ones(T, T).tril(),
-        ),
-        Misconception(
-            "additive",
-            "Your mask is the additive one, 0 and -inf; truth values are wanted.",
-            lambda T: torch.full((T, T), -torch.inf).triu(1),
-        ),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(compare_places)),
+        *several("additive", ADDITIVE, *to_be_added(compare_places)),
     ),
     hints=(
         "Row by row: how many keys may the first query see, how many the last one?",
@@ -158,10 +174,22 @@ padding_mask = Exercise(
             "Your mask holds a copy for every query; an axis of 1 broadcasts.",
             lambda lengths, T: count_places(lengths, T).expand(-1, T, -1),
         ),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(count_places)),
+        *several("additive", ADDITIVE, *to_be_added(count_places)),
         Misconception(
-            "ones_and_zeros",
-            "Your mask holds the numbers 1 and 0; truth values are wanted.",
-            lambda lengths, T: count_places(lengths, T).float(),
+            "queries_closed_too",
+            "Your mask is (B, T, T): it closes padded queries too; (B, 1, T) is enough.",
+            lambda lengths, T: count_places(lengths, T) & count_places(lengths, T).mT,
+        ),
+        Misconception(
+            "marks_padding_late",
+            "Your mask is True on padding, and that from its second place on.",
+            lambda lengths, T: ~count_places(lengths + 1, T),
+        ),
+        Misconception(
+            "marks_padding_flat",
+            "Your mask is True on padding and has no axis for the queries.",
+            lambda lengths, T: ~count_places(lengths, T)[:, 0],
         ),
     ),
     hints=(
@@ -186,37 +214,97 @@ def softmax_row_by_row(scores, mask):
     return torch.stack(rows).view(scores.shape)
 
 
-def filled(scores, mask, value=-torch.inf, dim=-1):
-    """Softmax of the scores with `value` where the mask is False."""
-    return scores.masked_fill(~mask, value).softmax(dim=dim)
+def filled(value, dim=-1, again=False):
+    """Softmax with `value` where the mask is False; with `again`, zeros there afterwards."""
+
+    def answer(scores, mask):
+        low = scores.masked_fill(~mask, value)
+        weights = softmax_without_dim(low) if dim is None else low.softmax(dim=dim)
+        return weights * mask if again else weights
+
+    return answer
 
 
-def zeroed_scores(scores, mask):
-    return (scores * mask).softmax(dim=-1)
+def softmax_without_dim(scores):
+    """F.softmax without `dim` guesses: axis 0 of three, axis 1 of two or four."""
+    return scores.softmax(dim=0 if scores.dim() == 3 else 1)
 
 
-def zeroed_weights(scores, mask):
+def divided(numerators, division):
+    """Numerators, such as e to the scores, and how they are divided by their sum."""
+
+    def answer(scores, mask):
+        parts = numerators(scores, mask)
+        return division(parts, parts.sum(dim=-1, keepdim=True))
+
+    return answer
+
+
+def plainly(parts, total):
+    return parts / total
+
+
+def safely(parts, total):
+    return parts / total.clamp_min(1e-9)
+
+
+def where_positive(parts, total):
+    return torch.where(total > 0, parts / total, 0.0)
+
+
+def without_nan(parts, total):
+    return (parts / total).nan_to_num(0.0)
+
+
+def exp_then_zero(scores, mask):
+    return scores.exp() * mask
+
+
+def exp_of_filled(scores, mask):
+    return scores.masked_fill(~mask, -torch.inf).exp()
+
+
+def exp_below_all(scores, mask):
+    return (scores - scores.max()).exp() * mask
+
+
+def exp_below_all_allowed(scores, mask):
+    low = scores.masked_fill(~mask, -torch.inf)
+    return (low - low.max()).exp()
+
+
+def weights_then_zero(scores, mask):
     return scores.softmax(dim=-1) * mask
 
 
-def divided_again(scores, mask):
-    after = scores.softmax(dim=-1) * mask
-    return after / after.sum(dim=-1, keepdim=True)
+def dead_row_let_in(scores, mask):
+    return filled(-torch.inf)(scores, mask | ~mask.any(dim=-1, keepdim=True))
 
 
-def divided_safely(scores, mask):
-    after = scores.softmax(dim=-1) * mask
-    return after / after.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+def backward_fails(answer) -> Facts | None:
+    """Something that the backward pass needs was changed in place."""
+    try:
+        gradients(answer, dead_row)
+    except RuntimeError as error:
+        if "inplace operation" in str(error):
+            return (("expected", "a backward pass"), ("got", "RuntimeError: inplace operation"))
+        raise
+    return None
 
 
-def bare_exp(scores, mask):
-    after = scores.exp() * mask
-    return after / after.sum(dim=-1, keepdim=True)
-
-
-def bare_exp_safely(scores, mask):
-    after = scores.exp() * mask
-    return after / after.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+def blocked_above_zero(answer) -> Facts | None:
+    """A blocked weight that is close to 0, but is not 0."""
+    scores, mask = own_keys
+    weights = answer(scores, mask)
+    wrong = (weights != 0) & ~mask
+    if not wrong.any():
+        return None
+    index = tuple(wrong.nonzero()[0].tolist())
+    return (
+        ("where", f"weights[{', '.join(map(str, index))}]"),
+        ("expected", "0"),
+        ("got", f"{weights[index].item():.4g}"),
+    )
 
 
 def nan_in_gradient(answer) -> Facts | None:
@@ -232,8 +320,11 @@ def nan_in_gradient(answer) -> Facts | None:
     )
 
 
+own_keys = (normal(1, 3, 5), truths("10011", "01100", "11101"))
 dead_row = (normal(4, 4, 3), truths("110", "000", "011", "111"))
-loud_key = torch.tensor([[1.0, 2.0, 200.0], [100.0, 1.0, 3.0]])
+loud_key = torch.tensor([[1.0, 2.0, 3e4], [900.0, 1.0, 3.0]])
+far_apart = torch.tensor([[800.0, 799.0, 0.0], [1.0, 2.0, 3.0]])
+far_below = torch.tensor([[-300.0, -301.0, 0.0]])
 
 masked_softmax = Exercise(
     id="masked_softmax",
@@ -243,70 +334,134 @@ masked_softmax = Exercise(
     oracle=softmax_row_by_row,
     cases=(
         Case("nothing is blocked", (normal(0, 2, 4), truths("1111", "1111"))),
-        Case("each query has its own keys", (normal(1, 3, 5), truths("10011", "01100", "11101"))),
+        Case("each query has its own keys", own_keys),
         Case(
             "a padding mask that broadcasts over queries",
             (normal(2, 2, 3, 4), truths("1100", "1110")[:, None, :]),
         ),
         Case("one mask for every sentence", (normal(3, 3, 4, 5), truths("10000", *["11010"] * 3))),
+        Case("scores that are all 0", (torch.zeros(2, 3), truths("111", "110"))),
+        Case("one query's scores are large", (far_apart, truths("111", "111"))),
         Case("a blocked key with a huge score", (loud_key, truths("110", "011"))),
+        Case("allowed scores far below a blocked one", (far_below, truths("110"))),
         Case("a dead row: one query may look at nothing", dead_row),
     ),
     misconceptions=(
         Misconception(
             "nan_on_dead_rows",
-            "Your dead row is NaN: a softmax in which every score is -inf.",
-            filled,
+            "Your dead row is NaN: with every key closed it comes down to 0/0.",
+            filled(-torch.inf),
         ),
         Misconception(
             "uniform_on_dead_rows",
             "Your dead row looks at everything alike: all its scores are the same.",
-            lambda scores, mask: filled(scores, mask, -1e9),
+            filled(-1e9),
         ),
         Misconception(
+            "dead_row_let_in",
+            "Your dead row is a softmax over keys that it may not attend to.",
+            dead_row_let_in,
+        ),
+        *several(
+            "not_low_enough",
+            "Your blocked scores are not low enough: an allowed one is lower.",
+            filled(-10.0),
+            filled(-50.0),
+            filled(-10.0, again=True),
+            filled(-50.0, again=True),
+            lambda scores, mask: filled(-50.0)(scores, mask) * mask.any(dim=-1, keepdim=True),
+            divided(filled(-50.0, again=True), plainly),
+            lambda scores, mask: (scores - 20.0 * ~mask).softmax(dim=-1),
+            lambda scores, mask: (scores - 1e3 * ~mask).softmax(dim=-1),
+            lambda scores, mask: (scores - 1e3 * ~mask).softmax(dim=-1) * mask,
+        ),
+        *several(
             "score_zero",
             "Your blocked scores are 0, which is not no: e to the 0 is 1.",
-            zeroed_scores,
+            lambda scores, mask: (scores * mask).softmax(dim=-1),
+            lambda scores, mask: (scores * mask).softmax(dim=-1) * mask,
+        ),
+        *several(
+            "truth_values_added",
+            "Your allowed scores are only 1 higher: blocked ones must be far lower.",
+            lambda scores, mask: (scores + mask).softmax(dim=-1),
+            lambda scores, mask: (scores + mask).softmax(dim=-1) * mask,
+        ),
+        Misconception(
+            "zero_times_infinity",
+            "All is NaN, as when truth values are multiplied by -inf: 0 times infinity.",
+            lambda scores, mask: (scores + ~mask * -torch.inf).softmax(dim=-1),
         ),
         Misconception(
             "after_the_softmax",
             "Your rows don't sum to 1: you mask after the softmax.",
-            zeroed_weights,
+            weights_then_zero,
         ),
         Misconception(
             "divided_again",
             "You mask after the softmax and divide again: 0/0 where a key was loud.",
-            divided_again,
+            divided(weights_then_zero, plainly),
         ),
         Misconception(
             "divided_safely",
-            "You mask after the softmax: a loud blocked key has silenced the others.",
-            divided_safely,
+            "A blocked key with a huge score silences the allowed ones in your rows.",
+            divided(weights_then_zero, safely),
         ),
-        Misconception(
+        *several(
             "bare_exp",
             "You take exp of the scores as they are: large ones overflow.",
-            bare_exp,
+            divided(exp_then_zero, plainly),
+            divided(exp_of_filled, plainly),
         ),
-        Misconception(
+        *several(
             "bare_exp_safely",
             "Dead rows are right, but you take exp of scores that overflow.",
-            bare_exp_safely,
+            divided(exp_then_zero, safely),
+            divided(exp_then_zero, where_positive),
+            divided(exp_then_zero, without_nan),
+            divided(exp_of_filled, safely),
+            divided(exp_of_filled, without_nan),
         ),
-        Misconception(
+        *several(
+            "one_maximum_for_all",
+            "Your rows share one maximum: in a row far below it every exp is 0.",
+            divided(exp_below_all, plainly),
+            divided(exp_below_all, safely),
+            divided(exp_below_all_allowed, plainly),
+            divided(exp_below_all_allowed, safely),
+        ),
+        *several(
             "inverted",
             "Your weights go to the blocked keys: True = may attend.",
-            lambda scores, mask: filled(scores, ~mask, torch.finfo(scores.dtype).min) * ~mask,
+            lambda scores, mask: filled(-1e9, again=True)(scores, ~mask),
+            lambda scores, mask: filled(-1e9)(scores, ~mask),
+            lambda scores, mask: filled(-torch.inf)(scores, ~mask),
         ),
-        Misconception(
+        *several(
+            "one_inverted",
+            "You close the door twice, once on the wrong keys: True = may attend.",
+            lambda scores, mask: filled(-1e9)(scores, ~mask) * mask,
+            lambda scores, mask: filled(-1e9)(scores, mask) * ~mask,
+        ),
+        *several(
             "over_queries",
             "Your softmax runs over the queries; the weights of one query sum to 1.",
-            lambda scores, mask: filled(scores, mask, torch.finfo(scores.dtype).min, -2) * mask,
+            filled(-1e9, dim=-2),
+            filled(-1e9, dim=-2, again=True),
         ),
         Misconception(
             "over_queries_nan",
             "Your softmax runs over the queries, and a column without a query is NaN.",
-            lambda scores, mask: filled(scores, mask, dim=-2),
+            filled(-torch.inf, dim=-2),
+        ),
+        *several(
+            "fixed_axis",
+            "Your softmax's axis is counted from the front; the keys are dim=-1.",
+            *(
+                filled(value, dim, again)
+                for dim in (0, 1, None)
+                for value, again in ((-torch.inf, False), (-1e9, False), (-1e9, True))
+            ),
         ),
         Misconception(
             "mask_ignored",
@@ -322,6 +477,18 @@ masked_softmax = Exercise(
         " masked_fill(~mask, 0.0) after it. torch.finfo(scores.dtype).min is the lowest number.",
     ),
     properties=(
+        Property(
+            "in_place_on_the_weights",
+            "the backward pass",
+            "You change the weights in place, but the backward pass still needs them.",
+            backward_fails,
+        ),
+        Property(
+            "nearly_zero",
+            "the weights of blocked keys",
+            "Your blocked weights are close to 0, but not exactly 0.",
+            blocked_above_zero,
+        ),
         Property(
             "nan_gradient",
             "the gradient that flows back to the scores, with a dead row",
@@ -401,10 +568,24 @@ combine_masks = Exercise(
             "Your result holds the padding only: the future may be attended to.",
             lambda future, padding: padding[:, None, :].expand(-1, len(future), -1),
         ),
-        Misconception(
+        *several(
             "numbers",
             "Your result holds numbers; truth values are wanted.",
-            lambda future, padding: future.float() + padding[:, None, :].float(),
+            *in_numbers(blocked_if_either),
+            *in_numbers(lambda future, padding: future.int() + padding[:, None, :].int()),
+        ),
+        *several(
+            "additive",
+            ADDITIVE,
+            *to_be_added(lambda future, padding: ~blocked_if_either(future, padding)),
+        ),
+        *several(
+            "one_inverted",
+            "You turn only one of the two masks round; both mean True = blocked.",
+            lambda future, padding: future | ~padding[:, None, :],
+            lambda future, padding: ~future | padding[:, None, :],
+            lambda future, padding: future & ~padding[:, None, :],
+            lambda future, padding: ~future & padding[:, None, :],
         ),
     ),
     hints=(
@@ -471,13 +652,18 @@ to_mha_mask = Exercise(
             "Queries and keys have changed places in your mask.",
             lambda mask, n_heads: ~mask.transpose(1, 2).repeat_interleave(n_heads, dim=0),
         ),
+        *several("additive", ADDITIVE, *to_be_added(lambda *args: ~head_by_head(*args))),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(head_by_head)),
         Misconception(
-            "additive",
-            "Your mask is the additive one, 0 and -inf; truth values are wanted.",
+            "bitwise_not_on_numbers",
+            "Your mask blocks everything, as ~ on numbers does: -1 and -2 are both true.",
+            lambda mask, n_heads: torch.ones_like(head_by_head(mask, n_heads)),
+        ),
+        Misconception(
+            "rows_repeated",
+            "Your mask repeats each query's row; a sentence's whole table is wanted.",
             lambda mask, n_heads: (
-                torch.zeros(mask.shape)
-                .masked_fill(~mask, -torch.inf)
-                .repeat_interleave(n_heads, dim=0)
+                (~mask).repeat_interleave(n_heads, dim=1).view(-1, *mask.shape[1:])
             ),
         ),
     ),
@@ -498,7 +684,7 @@ class Suspect:
     """A layer x (T, d) → (T, d) that sums up what its mask allows. Starts in training mode.
 
     `mask` (T, T) says who sees whom; `in_training` is another one for training mode. With `dropout`
-    the outputs are random in training mode, as with nn.Dropout.
+    the outputs are random in training mode, as with nn.Dropout. A shorter x uses the mask's corner.
     """
 
     mask: torch.Tensor
@@ -521,8 +707,8 @@ class Suspect:
     def __call__(self, x):
         other = self.training and self.in_training is not None
         mask = self.in_training if other else self.mask  # (T, T)
-        share = torch.arange(1.0, len(mask) + 1)  # (T,): unequal, so that nothing cancels
-        out = (mask * share) @ x  # (T, d)
+        share = torch.arange(1.0, len(x) + 1)  # (T,): unequal, so that nothing cancels
+        out = (mask[: len(x), : len(x)] * share) @ x  # (T, d)
         return out * (torch.rand_like(out) + 0.5) if self.training and self.dropout else out
 
 
@@ -538,7 +724,14 @@ def try_every_position(model, x):
     return torch.tensor(len(x))
 
 
-def leak_search(first=lambda t: t + 1, end=lambda t: None, training=False, keep=min):
+def leak_search(
+    first=lambda t: t + 1,
+    end=lambda t: None,
+    training=False,
+    keep=min,
+    no_leak=lambda T: T,
+    tolerance=0.0,
+):
     """A search that changes the places first(t) … end(t) − 1, and keeps one of those it finds."""
 
     def search(model, x):
@@ -547,11 +740,39 @@ def leak_search(first=lambda t: t + 1, end=lambda t: None, training=False, keep=
         for t in range(len(x)):
             changed = x.clone()
             changed[first(t) : end(t)] += 1.0
-            if not torch.equal(model(changed)[t], before[t]):
+            if not torch.allclose(model(changed)[t], before[t], rtol=0.0, atol=tolerance):
                 found.append(t)
-        return torch.tensor(keep(found, default=len(x)))
+        return torch.tensor(keep(found, default=no_leak(len(x))))
 
     return search
+
+
+def both_modes(model, x):
+    """The smaller of what the two modes show."""
+    return torch.min(leak_search()(model, x), leak_search(training=True)(model, x))
+
+
+def eval_too_late(model, x):
+    """Compares outputs in evaluation mode with one in training mode."""
+    before = model(x)
+    model.eval()
+    for t in range(len(x)):
+        changed = x.clone()
+        changed[t + 1 :] += 1.0
+        if not torch.equal(model(changed)[t], before[t]):
+            return torch.tensor(t)
+    return torch.tensor(len(x))
+
+
+def future_reordered(model, x):
+    """Turn the order of the future round."""
+    model.eval()
+    before = model(x)
+    for t in range(len(x)):
+        changed = torch.cat([x[: t + 1], x[t + 1 :].flip(0)])  # (T, d)
+        if not torch.allclose(model(changed)[t], before[t]):
+            return torch.tensor(t)
+    return torch.tensor(len(x))
 
 
 def last_changed(model, x):
@@ -563,23 +784,34 @@ def last_changed(model, x):
     return torch.tensor(moved.index(True) if True in moved else len(x))
 
 
-def changed_key(model, x):
-    """The first position whose change moves something before it."""
-    model.eval()
-    before = model(x)
-    for t in range(len(x)):
-        changed = x.clone()
-        changed[t] += 1.0
-        if not torch.equal(model(changed)[:t], before[:t]):
-            return torch.tensor(t)
-    return torch.tensor(len(x))
+def changed_key(shift=0):
+    """The first position whose change moves something before it, and how far from it to point."""
+
+    def search(model, x):
+        model.eval()
+        before = model(x)
+        for t in range(len(x)):
+            changed = x.clone()
+            changed[t] += 1.0
+            if not torch.equal(model(changed)[:t], before[:t]):
+                return torch.tensor(t + shift)
+        return torch.tensor(len(x))
+
+    return search
 
 
-tight = torch.ones(5, 5).tril()
-far = torch.ones(6, 6).tril().index_put((torch.tensor([1, 4]), torch.tensor([4, 5])), torch.ones(2))
-near = (
-    torch.ones(7, 7).tril().index_put((torch.tensor([3, 5]), torch.tensor([4, 6])), torch.ones(2))
-)
+def triangle(T, entries):
+    """A causal mask (T, T) of numbers, but for some entries {(query, key): number}."""
+    mask = torch.ones(T, T).tril()
+    for place, number in entries.items():
+        mask[place] = number
+    return mask
+
+
+tight = triangle(5, {})
+near = triangle(7, {(3, 4): 1, (5, 6): 1})
+far = triangle(6, {(1, 4): 1, (4, 5): 1})
+used, trained = triangle(6, {(2, 5): 1, (4, 5): 1}), triangle(6, {(1, 0): 0})
 
 first_leak = Exercise(
     id="first_leak",
@@ -593,9 +825,11 @@ first_leak = Exercise(
         Case("a leak from the next position", (Suspect(near), normal(12, 7, 2))),
         Case("a leak from farther away", (Suspect(far), normal(13, 6, 3))),
         Case(
-            "a mask in training mode only",
-            (Suspect(far, torch.ones(6, 6).tril()), normal(14, 6, 2)),
+            "a leak into the last position but one",
+            (Suspect(triangle(4, {(2, 3): 1})), normal(16, 4, 2)),
         ),
+        Case("a faint leak", (Suspect(triangle(8, {(2, 6): 1e-4})), normal(17, 8, 3))),
+        Case("another mask in training mode", (Suspect(used, trained), normal(14, 6, 2))),
         Case(
             "no leak, but dropout in training mode", (Suspect(tight, None, True), normal(15, 5, 2))
         ),
@@ -607,8 +841,8 @@ first_leak = Exercise(
             leak_search(first=lambda t: 0, end=lambda t: t),
         ),
         Misconception(
-            "sees_what_may_move",
-            "You see what may move: the position itself, or an output behind it.",
+            "always_0",
+            "Your answer is always 0, as if whatever you change were a leak.",
             leak_search(first=lambda t: t),
         ),
         Misconception(
@@ -629,7 +863,43 @@ first_leak = Exercise(
         Misconception(
             "the_source",
             "You give the position that was changed; wanted is the one that moved.",
-            changed_key,
+            changed_key(),
+        ),
+        Misconception(
+            "before_the_source",
+            "You give the position before the one changed; wanted is the one that moved.",
+            changed_key(shift=-1),
+        ),
+        *several(
+            "no_leak_is_T",
+            "Without a leak the answer is T, the number of positions.",
+            leak_search(no_leak=lambda T: T - 1),
+            leak_search(no_leak=lambda T: -1),
+        ),
+        Misconception(
+            "skips_the_next",
+            "You leave the next position as it is: a leak from there stays hidden.",
+            leak_search(first=lambda t: t + 2),
+        ),
+        Misconception(
+            "tolerant",
+            "You overlook a faint leak: your comparison tolerates too much.",
+            leak_search(tolerance=1e-2),
+        ),
+        Misconception(
+            "reorders_the_future",
+            "You reorder the future: where only one position is left, nothing changes.",
+            future_reordered,
+        ),
+        Misconception(
+            "both_modes",
+            "You look in both modes: dropout in training mode looks like a leak.",
+            both_modes,
+        ),
+        Misconception(
+            "eval_too_late",
+            "You compare with an output in training mode: eval() comes too late.",
+            eval_too_late,
         ),
         Misconception(
             "the_last_leak",

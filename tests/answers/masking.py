@@ -1,11 +1,15 @@
 """Answers to the exercises of lesson 4.
 
-RIGHT: the same function in other styles; all must pass. UNNAMED: wrong answers that make no known
-mistake, or two at once; they must fail, and none may be given a name.
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners wrote
+them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or two at
+once; they must fail, and none may be given a name.
 """
+
+import warnings
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from lessons_lib import masking
 
@@ -76,6 +80,11 @@ def padding_cumulative(lengths, T):
     return (ends.cumsum(dim=1) == 0)[:, None, :T]
 
 
+def padding_both_ways(lengths, T):
+    real = torch.arange(T) < lengths[:, None]
+    return real[:, :, None] & real[:, None, :]
+
+
 def padding_all_real(lengths, T):
     return torch.ones(len(lengths), 1, T, dtype=torch.bool)
 
@@ -120,8 +129,128 @@ def softmax_in_place_on_a_copy(scores, mask):
     return weights
 
 
+def softmax_nan_to_num(scores, mask):
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).nan_to_num(0.0)
+
+
+def softmax_where_alive(scores, mask):
+    weights = scores.masked_fill(mask.logical_not(), -torch.inf).softmax(-1)
+    return torch.where(mask.any(-1, keepdim=True), weights, torch.zeros_like(weights))
+
+
+def softmax_minus_1e9_added(scores, mask):
+    return (scores + (1.0 - mask.float()) * -1e9).softmax(-1).masked_fill(~mask, 0)
+
+
+def softmax_by_exp_of_filled(scores, mask):
+    filled = scores.masked_fill(~mask, -1e9)
+    e = (filled - filled.max(dim=-1, keepdim=True).values).exp() * mask
+    total = e.sum(-1, keepdim=True)
+    return e / (total + (total == 0))
+
+
+def softmax_by_logsumexp(scores, mask):
+    filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return (filled - filled.logsumexp(-1, keepdim=True)).exp() * mask
+
+
+def softmax_clamped(scores, mask):
+    return masking.masked_softmax(scores.clamp(-100, 100), mask)
+
+
+def softmax_clamped_above(scores, mask):
+    e = scores.clamp(max=80).exp() * mask
+    return e / e.sum(-1, keepdim=True).clamp(min=1e-9)
+
+
+def softmax_exp_in_double(scores, mask):
+    e = scores.double().exp() * mask
+    return (e / e.sum(-1, keepdim=True).clamp(min=1e-300)).to(scores.dtype)
+
+
+def softmax_then_zero_in_double(scores, mask):
+    w = scores.double().softmax(-1) * mask
+    return (w / w.sum(-1, keepdim=True).clamp(min=1e-300)).to(scores.dtype)
+
+
+def softmax_dead_by_sum(scores, mask):
+    dead = (scores * mask).sum(-1, keepdim=True) == 0
+    return scores.masked_fill(~mask, -1e9).softmax(-1).masked_fill(dead | ~mask, 0)
+
+
+def softmax_exp_filled(division):
+    def answer(scores, mask):
+        e = scores.masked_fill(~mask, -torch.inf).exp()
+        return division(e, e.sum(-1, keepdim=True))
+
+    return answer
+
+
+def softmax_exp_where(scores, mask):
+    e = scores.exp() * mask
+    total = e.sum(-1, keepdim=True)
+    return torch.where(total > 0, e / total, torch.zeros_like(e))
+
+
+def softmax_renormalised(low):
+    def answer(scores, mask):
+        w = low(scores, mask).softmax(-1) * mask
+        return w / w.sum(-1, keepdim=True).clamp(min=1e-9)
+
+    return answer
+
+
+def softmax_one_maximum(scores, mask):
+    e = torch.exp(scores - scores.max()).masked_fill(~mask, 0)
+    return e / e.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
+def softmax_of_functional(scores, mask):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return F.softmax(scores.masked_fill(~mask, -torch.inf))
+
+
+def softmax_changed_in_place(scores, mask):
+    weights = scores.masked_fill(~mask, -1e9).softmax(-1)
+    weights[~mask.expand_as(weights)] = 0
+    return weights
+
+
+def softmax_multiplied_in_place(scores, mask):
+    weights = scores.masked_fill(~mask, -1e9).softmax(-1)
+    weights *= mask
+    return weights
+
+
+def softmax_nan_overwritten(scores, mask):
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    weights[weights.isnan()] = 0
+    return weights
+
+
+def softmax_relative_fill(scores, mask):
+    low = scores.min() - 15.0
+    return scores.masked_fill(~mask, low).softmax(-1) * mask.any(-1, keepdim=True)
+
+
 def softmax_over_the_batch(scores, mask):
     return scores.masked_fill(~mask, -1e9).softmax(dim=0) * mask
+
+
+def softmax_exp_below_its_maximum(scores, mask):
+    low = scores.masked_fill(~mask, -1e9)
+    e = (low - low.amax(-1, keepdim=True)).exp() * mask
+    return e / e.sum(-1, keepdim=True)
+
+
+def softmax_fifteen_below(scores, mask):
+    return scores.masked_fill(~mask, -15.0).softmax(-1) * mask.any(-1, keepdim=True)
+
+
+def softmax_renormalised_nan_to_num(scores, mask):
+    w = scores.softmax(-1) * mask
+    return (w / w.sum(-1, keepdim=True)).nan_to_num(0.0)
 
 
 def softmax_half_blocked(scores, mask):
@@ -187,6 +316,10 @@ def mha_all_blocked(mask, n_heads):
     return torch.ones(len(mask) * n_heads, *mask.shape[1:], dtype=torch.bool)
 
 
+def mha_other_sentence(mask, n_heads):
+    return (~mask).roll(1, dims=0).repeat_interleave(n_heads, 0)
+
+
 def mha_shifted(mask, n_heads):
     return (~mask).repeat_interleave(n_heads, 0).roll(1, dims=-1)
 
@@ -242,6 +375,64 @@ def leak_by_cutting(model, x):
     return torch.tensor(len(x))
 
 
+def leak_by_reading_step_by_step(model, x):
+    model.eval()
+    at_once = model(x)
+    for t in range(len(x)):
+        if not torch.allclose(model(x[: t + 1])[t], at_once[t], atol=1e-4):
+            return torch.tensor(t)
+    return torch.tensor(len(x))
+
+
+def leak_by(change, same=torch.equal, eval_first=True, no_leak=0):
+    def answer(model, x):
+        if eval_first:
+            model.eval()
+        before = model(x)
+        model.eval()
+        for t in range(len(x)):
+            y = x.clone()
+            change(y, t)
+            if not same(model(y)[t], before[t]):
+                return torch.tensor(t)
+        return torch.tensor(len(x) + no_leak)
+
+    return answer
+
+
+def change_all(y, t):
+    y[t + 1 :] = torch.randn_like(y[t + 1 :])
+
+
+def change_from_next_but_one(y, t):
+    y[t + 2 :] += 3.0
+
+
+def change_to_nan(y, t):
+    y[t + 1 :] = torch.nan
+
+
+def change_order(y, t):
+    y[t + 1 :] = y[t + 1 :].flip(0)
+
+
+def nearly(one, other):
+    return torch.allclose(one, other, atol=1e-2)
+
+
+def leak_in_either_mode(model, x):
+    found = [len(x)]
+    for mode in (True, False):
+        model.train(mode)
+        before = model(x)
+        for t in range(len(x)):
+            y = x.clone()
+            y[t + 1 :] += 1
+            if not torch.equal(model(y)[t], before[t]):
+                found.append(t)
+    return torch.tensor(min(found))
+
+
 def leak_one_too_far(model, x):
     return leak_with_new_numbers(model, x) + 1
 
@@ -276,6 +467,11 @@ RIGHT = {
         softmax_open_dead_rows,
         softmax_in_double,
         softmax_in_place_on_a_copy,
+        softmax_nan_to_num,
+        softmax_where_alive,
+        softmax_minus_1e9_added,
+        softmax_by_exp_of_filled,
+        softmax_by_logsumexp,
     ],
     "combine_masks": [
         blocked_or,
@@ -291,14 +487,142 @@ RIGHT = {
         leak_by_single_changes,
         leak_restoring_the_mode,
         leak_by_cutting,
+        leak_by_reading_step_by_step,
     ],
+}
+
+NAMED = {
+    "causal_mask": {
+        "ones_and_zeros": [
+            lambda T: torch.ones(T, T, dtype=torch.uint8).tril(),
+            lambda T: causal_compared(T).int(),
+            lambda T: causal_compared(T).long(),
+            lambda T: causal_compared(T).half(),
+        ],
+        "additive": [lambda T: torch.full((T, T), -1e9).triu(1)],
+    },
+    "padding_mask": {
+        "ones_and_zeros": [lambda lengths, T: padding_compared(lengths, T).long()],
+        "additive": [
+            lambda lengths, T: torch.zeros(len(lengths), 1, T).masked_fill(
+                ~padding_compared(lengths, T), -1e9
+            )
+        ],
+        "queries_closed_too": [padding_both_ways],
+        "marks_padding_late": [lambda lengths, T: (torch.arange(T) > lengths[:, None])[:, None]],
+        "marks_padding_flat": [lambda lengths, T: torch.arange(T) >= lengths[:, None]],
+    },
+    "masked_softmax": {
+        "nan_on_dead_rows": [softmax_exp_below_its_maximum],
+        "inverted": [
+            lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(-1),
+            lambda scores, mask: scores.masked_fill(mask, -torch.inf).softmax(-1),
+        ],
+        "one_inverted": [
+            lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(-1).masked_fill(~mask, 0),
+            lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-1).masked_fill(mask, 0),
+        ],
+        "zero_times_infinity": [
+            lambda scores, mask: (scores + (~mask) * -torch.inf).softmax(-1),
+            lambda scores, mask: (scores + (1 - mask.float()) * float("-inf")).softmax(-1),
+        ],
+        "truth_values_added": [
+            lambda scores, mask: (scores + mask).softmax(-1),
+            lambda scores, mask: (scores + mask).softmax(-1) * mask,
+        ],
+        "fixed_axis": [
+            softmax_over_the_batch,
+            softmax_of_functional,
+            lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(dim=1),
+        ],
+        "dead_row_let_in": [
+            lambda scores, mask: scores.masked_fill(
+                ~(mask | ~mask.any(-1, keepdim=True)), -torch.inf
+            ).softmax(-1)
+        ],
+        "score_zero": [lambda scores, mask: (scores * mask).softmax(-1) * mask],
+        "not_low_enough": [
+            lambda scores, mask: scores.masked_fill(~mask, -10.0).softmax(-1),
+            lambda scores, mask: scores.masked_fill(~mask, -100.0).softmax(-1),
+            lambda scores, mask: scores.masked_fill(~mask, -20.0).softmax(-1) * mask,
+            lambda scores, mask: scores.masked_fill(~mask, -100.0).softmax(-1) * mask,
+            softmax_fifteen_below,
+            lambda scores, mask: (scores + (mask.float() + 1e-9).log()).softmax(-1),
+            lambda scores, mask: (scores + (~mask).float() * -1e4).softmax(-1) * mask,
+            softmax_renormalised(lambda scores, mask: scores * mask),
+        ],
+        "divided_safely": [
+            softmax_renormalised(lambda scores, mask: scores),
+            softmax_renormalised(lambda scores, mask: scores - 10.0 * ~mask),
+            lambda scores, mask: (scores + (mask.float() + 1e-9).log()).softmax(-1) * mask,
+            softmax_renormalised_nan_to_num,
+        ],
+        "bare_exp": [softmax_exp_filled(lambda e, total: e / total)],
+        "bare_exp_safely": [
+            softmax_exp_filled(lambda e, total: e / total.clamp(min=1e-30)),
+            softmax_exp_filled(lambda e, total: (e / total).nan_to_num(0.0)),
+            softmax_exp_filled(lambda e, total: e / (total + (total == 0))),
+            softmax_exp_where,
+        ],
+        "one_maximum_for_all": [softmax_one_maximum],
+        "in_place_on_the_weights": [
+            softmax_changed_in_place,
+            softmax_multiplied_in_place,
+            softmax_nan_overwritten,
+        ],
+        "nearly_zero": [softmax_relative_fill],
+    },
+    "combine_masks": {
+        "numbers": [
+            lambda future, padding: (future | padding[:, None]).int(),
+            lambda future, padding: future.long() + padding[:, None].long(),
+        ],
+        "additive": [
+            lambda future, padding: torch.zeros(len(padding), *future.shape).masked_fill(
+                future | padding[:, None], -1e9
+            )
+        ],
+        "one_inverted": [
+            lambda future, padding: future | ~padding[:, None],
+            lambda future, padding: ~future & padding[:, None],
+        ],
+    },
+    "to_mha_mask": {
+        "ones_and_zeros": [lambda mask, n_heads: mha_indexed(mask, n_heads).int()],
+        "additive": [
+            lambda mask, n_heads: torch.where(mha_indexed(mask, n_heads), -1e9, 0.0),
+        ],
+        "bitwise_not_on_numbers": [
+            lambda mask, n_heads: (~mask.int()).bool().repeat_interleave(n_heads, dim=0),
+            mha_all_blocked,
+        ],
+        "rows_repeated": [
+            lambda mask, n_heads: (~mask).repeat_interleave(n_heads, 1).view(-1, *mask.shape[1:])
+        ],
+    },
+    "first_leak": {
+        "always_0": [leak_by(change_to_nan), lambda model, x: torch.tensor(0)],
+        "skips_the_next": [leak_by(change_from_next_but_one)],
+        "tolerant": [leak_by(change_all, nearly)],
+        "reorders_the_future": [leak_by(change_order, torch.allclose)],
+        "both_modes": [leak_in_either_mode],
+        "eval_too_late": [leak_by(change_all, eval_first=False)],
+        "no_leak_is_T": [leak_by(change_all, no_leak=-1)],
+    },
 }
 
 UNNAMED = {
     "causal_mask": [causal_two_ahead, causal_anti_diagonal],
     "padding_mask": [padding_all_real, padding_flat],
-    "masked_softmax": [softmax_over_the_batch, softmax_half_blocked],
+    "masked_softmax": [
+        softmax_half_blocked,
+        softmax_clamped,
+        softmax_clamped_above,
+        softmax_exp_in_double,
+        softmax_then_zero_in_double,
+        softmax_dead_by_sum,
+    ],
     "combine_masks": [blocked_transposed, blocked_nothing],
-    "to_mha_mask": [mha_all_blocked, mha_shifted],
+    "to_mha_mask": [mha_other_sentence, mha_shifted],
     "first_leak": [leak_one_too_far, leak_never],
 }
