@@ -3,6 +3,7 @@
 Masks are True where a query may attend; every query has a key that it may attend to.
 """
 
+from functools import partial
 from math import exp, sqrt
 
 import torch
@@ -25,15 +26,15 @@ def torch_sdpa(query, key, value, mask=None):
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
-def blocked(scores, mask):
-    """Scores with minus infinity where the mask says no."""
-    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+def blocked(scores, mask, low=-torch.inf):
+    """Scores with minus infinity, or something else, where the mask says no."""
+    return scores if mask is None else scores.masked_fill(~mask, low)
 
 
-def attend(query, key, value, mask=None, scale=None, dim=-1):
-    """Attention with another factor before the softmax, or a softmax along another axis."""
+def attend(query, key, value, mask=None, scale=None, dim=-1, low=-torch.inf):
+    """Attention with another scale, with a softmax along another axis, or masked otherwise."""
     scale = 1 / sqrt(query.shape[-1]) if scale is None else scale
-    return blocked(query @ key.mT * scale, mask).softmax(dim) @ value
+    return blocked(query @ key.mT * scale, mask, low).softmax(dim) @ value
 
 
 def raw_weights(query, key):
@@ -68,6 +69,35 @@ def attend_scaled_late(query, key, value, mask=None):
     return attend(query, key, value, mask, scale=1.0) / sqrt(query.shape[-1])
 
 
+def attend_rescaled(query, key, value, mask=None):
+    weights = raw_weights(query, key)
+    if mask is not None:
+        weights = weights * mask / (weights * mask).sum(dim=-1, keepdim=True)
+    return weights @ value
+
+
+def attend_zeros_masked(query, key, value, mask=None):
+    scores = query @ key.mT / sqrt(query.shape[-1])
+    scores = scores if mask is None else (scores * mask).masked_fill(scores * mask == 0, -torch.inf)
+    return scores.softmax(-1) @ value
+
+
+def attend_inf_times_zero(query, key, value, mask=None):
+    scores = query @ key.mT / sqrt(query.shape[-1])
+    return (scores if mask is None else scores + ~mask * -torch.inf).softmax(-1) @ value
+
+
+def attend_reshaped(query, key, value, mask=None):
+    B, T_k, d_k = key.shape
+    scores = query @ key.reshape(B, d_k, T_k) / sqrt(d_k)
+    return blocked(scores, mask).softmax(-1) @ value
+
+
+def attend_over_all_pairs(query, key, value, mask=None):
+    scores = blocked(query @ key.mT / sqrt(query.shape[-1]), mask)  # (B, T_q, T_k)
+    return scores.flatten(1).softmax(-1).view(scores.shape) @ value
+
+
 def only_weights(query, key, value, mask=None):
     return blocked(query @ key.mT / sqrt(query.shape[-1]), mask).softmax(-1)
 
@@ -86,6 +116,18 @@ pair_mask = torch.tensor(
     ]
 )
 padding = torch.tensor([[[True] * 4 + [False] * 3], [[True] * 2 + [False] * 5]])  # (2, 1, 7)
+loud = (
+    torch.tensor([[[30.0, 0.0, 1.0, 0.0], [0.0, 2.0, 0.0, 1.0]]]),
+    torch.tensor([[[10.0, 1.0, 0.0, 1.0], [0.0, 1.0, 2.0, 0.0], [0.0, -1.0, 1.0, 2.0]]]),
+    normal(48, 1, 3, 2),
+    torch.tensor([[False, True, True], [True, True, False]]),
+)
+silent = (
+    torch.tensor([[[1.0, 0.0, 2.0]]]),
+    torch.tensor([[[0.0, 2.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 1.0], [1.0, 1.0, 1.0]]]),
+    normal(49, 1, 4, 2),
+    torch.tensor([[True, True, False, True]]),
+)
 gradient_inputs = (*tensors(40, 2, 3, 5, 6, 4), pair_mask)
 
 sdpa = Exercise(
@@ -110,6 +152,8 @@ sdpa = Exercise(
         Case("a batch of two", tensors(10, 2, 4, 6, 9, 5, scale=1.5)),
         Case("a mask of its own for every query", (*tensors(20, 4, 3, 5, 8, 6), pair_mask)),
         Case("a mask for the padding of each sentence", (*tensors(30, 2, 4, 7, 3, 5), padding)),
+        Case("a masked key whose score is 150", loud),
+        Case("a key that may be attended to and scores 0", silent),
     ),
     misconceptions=(
         Misconception(
@@ -146,19 +190,35 @@ sdpa = Exercise(
             ),
         ),
         Misconception(
+            "root_of_queries",
+            "Your scores are divided by √T_q, the number of queries; √d_k is wanted.",
+            lambda query, key, value, mask=None: attend(
+                query, key, value, mask, 1 / sqrt(query.shape[-2])
+            ),
+        ),
+        Misconception(
+            "reshaped_not_transposed",
+            "Your key is reshaped, which mixes its rows up; transpose it: key.mT.",
+            attend_reshaped,
+        ),
+        Misconception(
             "scaled_after_softmax",
             "You divide by √d_k after the softmax: the weights no longer sum to 1.",
             attend_scaled_late,
         ),
-        Misconception(
-            "softmax_over_queries",
-            "Your output is what you get when the softmax runs over the queries.",
-            lambda query, key, value, mask=None: attend(query, key, value, mask, dim=-2),
+        *(
+            Misconception(
+                f"softmax_over_{name}",
+                f"Your output is what you get when the softmax runs over the {name}.",
+                partial(attend, dim=dim, low=low),
+            )
+            for name, dim in (("queries", -2), ("batch", 0))
+            for low in (-torch.inf, -1e9)
         ),
         Misconception(
-            "softmax_over_batch",
-            "Your output is what you get when the softmax runs over the batch.",
-            lambda query, key, value, mask=None: attend(query, key, value, mask, dim=0),
+            "softmax_over_all",
+            "Your softmax runs over all pairs at once; each query wants weights of its own.",
+            attend_over_all_pairs,
         ),
         Misconception(
             "no_softmax",
@@ -195,6 +255,29 @@ sdpa = Exercise(
             "You add the mask as 0 and 1: masked keys lose a little and stay.",
             attend_mask_added,
         ),
+        Misconception(
+            "masked_too_late",
+            "A masked key with a huge score spoils the rest: mask before the softmax.",
+            attend_rescaled,
+        ),
+        Misconception(
+            "zeros_masked",
+            "You mask every score that is 0; a key that may be attended to can score 0.",
+            attend_zeros_masked,
+        ),
+        Misconception(
+            "inf_times_zero",
+            "0 · ∞ is NaN: your mask spoils the scores that it should let through.",
+            attend_inf_times_zero,
+        ),
+        *(
+            Misconception(
+                "mask_too_weak",
+                "Your masked scores are lowered too little: masked keys still get weight.",
+                partial(attend, low=low),
+            )
+            for low in (-1.0, -10.0)
+        ),
     ),
     hints=(
         "Three steps: compare, turn into weights, mix. Where does the mask belong among them?",
@@ -226,6 +309,14 @@ def shares_of_scores(query, key, value, sharpness):
     return scores / scores.sum() @ value
 
 
+def product_of_sharpened(query, key, value, sharpness):
+    return ((sharpness * key) @ (sharpness * query)).softmax(0) @ value
+
+
+def cosines(query, key, value, sharpness):
+    return (sharpness * F.cosine_similarity(key, query[None])).softmax(0) @ value
+
+
 lookup_table = (normal(51, 4, 3), normal(52, 4, 2))
 
 soft_lookup = Exercise(
@@ -248,6 +339,15 @@ soft_lookup = Exercise(
         Case("twice as sharp", (normal(50, 3), *lookup_table, 2)),
         Case("blunt: half as sharp", (normal(53, 5), normal(54, 7, 5), normal(55, 7, 3), 0.5)),
         Case("so sharp that one key gets nearly all", (normal(50, 3), *lookup_table, 12)),
+        Case(
+            "just as sharp, but two keys fit nearly alike",
+            (
+                torch.tensor([1.0, 0.5]),
+                torch.tensor([[2.0, 0.0], [1.0, 1.9], [-1.0, 1.0]]),
+                torch.tensor([[1.0], [0.0], [5.0]]),
+                20,
+            ),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -286,6 +386,40 @@ soft_lookup = Exercise(
             "shares_of_scores",
             "You divide the scores by their sum; the softmax exponentiates first.",
             shares_of_scores,
+        ),
+        Misconception(
+            "not_normalised",
+            "Your weights e^score do not sum to 1: divide them by their sum.",
+            lambda query, key, value, sharpness: (sharpness * (key @ query)).exp() @ value,
+        ),
+        Misconception(
+            "softmax_twice",
+            "Your softmax runs twice: the second one makes the weights nearly alike.",
+            lambda query, key, value, sharpness: (
+                (sharpness * (key @ query)).softmax(0).softmax(0) @ value
+            ),
+        ),
+        Misconception(
+            "sign",
+            "Your scores have the wrong sign: the key that fits worst gets most.",
+            lambda query, key, value, sharpness: (-sharpness * (key @ query)).softmax(0) @ value,
+        ),
+        Misconception(
+            "sharpness_squared",
+            "You multiply by the sharpness twice: scores have it once.",
+            product_of_sharpened,
+        ),
+        Misconception(
+            "cosine",
+            "You divide by the lengths of query and key; the dot product alone is wanted.",
+            cosines,
+        ),
+        Misconception(
+            "averaged_again",
+            "You divide by the number of keys; the weights average already.",
+            lambda query, key, value, sharpness: (
+                (sharpness * (key @ query)).softmax(0) @ value / len(key)
+            ),
         ),
         Misconception(
             "not_summed",
@@ -352,6 +486,35 @@ def mixed_company(x):
     return torch.where(positive, add_places(x), x)
 
 
+def add_to_last(x):
+    """A layer that knows only which token is the last."""
+    return x + (torch.arange(x.shape[1]) == x.shape[1] - 1)[:, None]
+
+
+def add_to_inner(x):
+    """A layer that tells the ends of a sentence from what lies between."""
+    places = torch.arange(x.shape[1])
+    return x + ((places > 0) & (places < x.shape[1] - 1))[:, None]
+
+
+def add_first(x):
+    """Each token and the first one."""
+    return x + x[:, :1]
+
+
+def whisper(x):
+    """The last number of the first token grows by 0.001, and nothing else."""
+    grown = x.clone()
+    grown[:, 0, -1] += 1e-3
+    return grown
+
+
+def carry_over(x):
+    """Places again, but what one number gains another loses; the first number stays."""
+    places = torch.arange(x.shape[1])[:, None]  # (T, 1)
+    return x + places * torch.tensor([0.0, 1.0, -1.0])  # (B, T, 3)
+
+
 def compare_token_by_token(layer, x, order):
     """Token order[t] of the straight sentence must be what token t of the shuffled one is."""
     straight, shuffled = layer(x), layer(x[:, order])
@@ -368,6 +531,22 @@ def compare_token_by_token(layer, x, order):
 def near(one, other):
     """Whether two outputs agree, sentence by sentence: (B, T, d) twice → (B,)."""
     return torch.isclose(one, other, rtol=1e-4, atol=1e-5).all(dim=-1).all(dim=-1)
+
+
+def compare_strictly(layer, x, order, rtol):
+    """With less than torch's own tolerance, or just that."""
+    shuffled, straight = layer(x[:, order]), layer(x)[:, order]
+    return torch.isclose(shuffled, straight, rtol=rtol, atol=1e-8).flatten(1).all(1)
+
+
+def one_verdict(layer, x, order, form):
+    """The same for all sentences, as a tensor of one, a Python bool, or repeated."""
+    return form(near(layer(x[:, order]), layer(x)[:, order]).all(), len(x))
+
+
+def distances(layer, x, order):
+    """How far the two outputs lie apart, number by number: (B, T, d)."""
+    return (layer(x[:, order]) - layer(x)[:, order]).abs()
 
 
 def order_of(*places: int) -> torch.Tensor:
@@ -393,7 +572,7 @@ permute_check = Exercise(
         ),
         Case(
             "each token and the sum of all: equal up to rounding",
-            (add_total, normal(64, 3, 7, 5, scale=3.0), order_of(4, 2, 6, 0, 5, 3, 1)),
+            (add_total, normal(154, 3, 7, 9, scale=3.0), order_of(4, 2, 6, 0, 5, 3, 1)),
         ),
         Case(
             "all tokens get the same", (mean_of_all, normal(65, 2, 5, 3), order_of(3, 1, 4, 0, 2))
@@ -407,6 +586,29 @@ permute_check = Exercise(
             "places for some sentences, not for others",
             (mixed_company, normal(68, 6, 3, 2), order_of(1, 2, 0)),
         ),
+        Case(
+            "only the last place is known, and its token stays",
+            (add_to_last, normal(69, 2, 4, 2), order_of(1, 0, 2, 3)),
+        ),
+        Case(
+            "the two inner places are alike, and change their tokens",
+            (add_to_inner, normal(70, 2, 4, 3), order_of(0, 2, 1, 3)),
+        ),
+        Case(
+            "each token and the first one, which was the largest, or the smallest",
+            (
+                add_first,
+                torch.tensor(
+                    [[[3.0, 4.0], [1.0, 2.0], [2.0, 0.0]], [[0.0, 1.0], [3.0, 2.0], [2.0, 5.0]]]
+                ),
+                order_of(1, 2, 0),
+            ),
+        ),
+        Case("a single number differs by 0.001", (whisper, normal(71, 2, 3, 4), order_of(1, 2, 0))),
+        Case(
+            "what one number gains another loses",
+            (carry_over, normal(72, 3, 3, 3), order_of(1, 2, 0)),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -414,14 +616,56 @@ permute_check = Exercise(
             "You ask whether nothing changes; the outputs should move with the tokens.",
             lambda layer, x, order: near(layer(x[:, order]), layer(x)),
         ),
+        *(
+            Misconception(
+                "too_strict",
+                "You allow less than rounding needs: about 1e-5.",
+                partial(compare_strictly, rtol=rtol),
+            )
+            for rtol in (0.0, 1e-5)
+        ),
         Misconception(
-            "exact",
-            "You compare to the last digit: another order rounds differently.",
-            lambda layer, x, order: (layer(x[:, order]) == layer(x)[:, order]).flatten(1).all(1),
+            "too_tolerant",
+            "You allow too much: a difference of 0.001 is more than rounding.",
+            lambda layer, x, order: distances(layer, x, order).amax(dim=(1, 2)) < 1e-2,
+        ),
+        Misconception(
+            "no_abs",
+            "You look for large differences only; very negative ones count too: .abs().",
+            lambda layer, x, order: (
+                (layer(x[:, order]) - layer(x)[:, order]).flatten(1).max(1).values < 1e-5
+            ),
+        ),
+        Misconception(
+            "one_feature",
+            "One number of a token may differ while another agrees: compare them all.",
+            lambda layer, x, order: distances(layer, x, order)[:, :, 0].amax(1) < 1e-5,
+        ),
+        Misconception(
+            "features_summed",
+            "You compare sums over the numbers of a token: they may agree by chance.",
+            lambda layer, x, order: near(
+                layer(x[:, order]).sum(2, keepdim=True), layer(x)[:, order].sum(2, keepdim=True)
+            ),
+        ),
+        Misconception(
+            "any_token",
+            "One token that agrees is enough for you; all of them must.",
+            lambda layer, x, order: (distances(layer, x, order).amax(2) < 1e-4).any(1),
+        ),
+        Misconception(
+            "order_ignored",
+            "You shuffle in an order of your own; use the `order` that is given.",
+            lambda layer, x, order: near(layer(x.flip(1)), layer(x).flip(1)),
+        ),
+        Misconception(
+            "negated",
+            "Your verdict is upside down: True means that the output moved along.",
+            lambda layer, x, order: ~near(layer(x[:, order]), layer(x)[:, order]),
         ),
         Misconception(
             "inverse",
-            "You shuffle the output the other way round, with the inverse order.",
+            "Your outputs are lined up the wrong way: layer(x)[:, order] is wanted.",
             lambda layer, x, order: near(layer(x[:, order]), layer(x)[:, order.argsort()]),
         ),
         Misconception(
@@ -441,10 +685,17 @@ permute_check = Exercise(
             "You never hand the layer the shuffled tokens.",
             lambda layer, x, order: near(layer(x)[:, order], layer(x)),
         ),
-        Misconception(
-            "one_for_all",
-            "You return one verdict for the whole batch; one per sentence is wanted.",
-            lambda layer, x, order: near(layer(x[:, order]), layer(x)[:, order]).all(),
+        *(
+            Misconception(
+                "one_for_all",
+                "You return one verdict for the whole batch; one per sentence is wanted.",
+                partial(one_verdict, form=form),
+            )
+            for form in (
+                lambda verdict, n_sentences: verdict,
+                lambda verdict, n_sentences: bool(verdict),
+                lambda verdict, n_sentences: verdict.expand(n_sentences),
+            )
         ),
     ),
     hints=(
@@ -480,9 +731,9 @@ needle_gap = Exercise(
     returns=("lead",),
     oracle=halve_until_found,
     cases=(
-        Case("half of the weight, two keys", (torch.tensor([0.5]), 2)),
         Case("half of the weight, eleven keys", (torch.tensor([0.5]), 11)),
         Case("three weights among ten", (torch.tensor([0.5, 0.9, 0.943]), 10)),
+        Case("less than an equal share", (torch.tensor([0.05]), 10)),
         Case("among a thousand", (torch.tensor([0.01, 0.129, 0.5, 0.99]), 1000)),
     ),
     misconceptions=(
@@ -510,6 +761,26 @@ needle_gap = Exercise(
             "rest_forgotten",
             "You take log(weight · others): what is left to the others is missing.",
             lambda weight, n_keys: (weight * (n_keys - 1)).log(),
+        ),
+        Misconception(
+            "odds_inverted",
+            "Your odds are upside down: the needle's weight stands over the rest.",
+            lambda weight, n_keys: ((1 - weight) / weight * (n_keys - 1)).log(),
+        ),
+        Misconception(
+            "weight_forgotten",
+            "You take log(others / rest): the needle's own weight is missing above.",
+            lambda weight, n_keys: ((n_keys - 1) / (1 - weight)).log(),
+        ),
+        Misconception(
+            "wrong_way_round",
+            "You compute a weight from a lead; the lead for a weight is wanted.",
+            lambda weight, n_keys: weight.exp() / (weight.exp() + n_keys - 1),
+        ),
+        Misconception(
+            "compared_with_uniform",
+            "You compare with an equal share, 1/n_keys, not with what the others keep.",
+            lambda weight, n_keys: (weight * n_keys).log(),
         ),
         Misconception(
             "no_log",
@@ -604,6 +875,31 @@ attention_cost = Exercise(
             "output_on_keys",
             "You apply the output matrix to n_k rows; the context has n_q.",
             lambda n_q, n_k, d: ((n_q + 3 * n_k) * d**2, 2 * n_q * n_k * d),
+        ),
+        Misconception(
+            "value_on_queries",
+            "You project values from n_q rows; values belong to the keys, n_k rows.",
+            lambda n_q, n_k, d: ((3 * n_q + n_k) * d**2, 2 * n_q * n_k * d),
+        ),
+        Misconception(
+            "both_texts_four_times",
+            "You project both texts four times: each matrix applies to one of them.",
+            lambda n_q, n_k, d: (4 * (n_q + n_k) * d**2, 2 * n_q * n_k * d),
+        ),
+        Misconception(
+            "pairs_of_queries",
+            "Your pairs are queries with queries: a query meets n_k keys.",
+            lambda n_q, n_k, d: (projections_of(n_q, n_k, d), 2 * n_q**2 * d),
+        ),
+        Misconception(
+            "pairs_of_keys",
+            "Your pairs are keys with keys: a key meets n_q queries.",
+            lambda n_q, n_k, d: (projections_of(n_q, n_k, d), 2 * n_k**2 * d),
+        ),
+        Misconception(
+            "total_returned",
+            "You return one total; projections and pairs are wanted apart.",
+            lambda n_q, n_k, d: projections_of(n_q, n_k, d) + 2 * n_q * n_k * d,
         ),
         Misconception(
             "width_not_squared",

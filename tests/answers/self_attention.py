@@ -1,7 +1,8 @@
 """Answers to the exercises of lesson 3, as learners might write them.
 
-RIGHT: the same function in other styles; all must pass. UNNAMED: wrong answers that make no known
-mistake, or two at once; they must fail, and none may be given a name.
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners write
+them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or two at
+once; they must fail, and none may be given a name.
 """
 
 import math
@@ -66,9 +67,9 @@ def sdpa_einsum(query, key, value, mask=None):
 def sdpa_scaled_first(query, key, value, mask=None):
     root = query.shape[-1] ** 0.25
     scores = (query / root) @ (key / root).permute(0, 2, 1)
-    shares = (scores - scores.amax(-1, keepdim=True)).exp()
     if mask is not None:
-        shares = shares * mask
+        scores = scores - 1e9 * (~mask)
+    shares = (scores - scores.amax(-1, keepdim=True)).exp()
     return shares @ value / shares.sum(dim=-1, keepdim=True)
 
 
@@ -187,6 +188,100 @@ RIGHT = {
 }
 
 
+# --- wrong, with the name that fits ---------------------------------------------------------------
+
+
+def sdpa_exp_times_mask(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    shares = (scores - scores.amax(-1, keepdim=True)).exp()
+    if mask is not None:
+        shares = shares * mask
+    return shares @ value / shares.sum(dim=-1, keepdim=True)
+
+
+def sdpa_float_mask_times_inf(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores + (1 - mask.float()) * float("-inf")
+    return scores.softmax(-1) @ value
+
+
+def sdpa_softmax_without_dim(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    return F.softmax(scores) @ value
+
+
+def sdpa_small_instead_of_low(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, 1e-9)
+    return scores.softmax(-1) @ value
+
+
+def check_default_tolerance(layer, x, order):
+    return torch.isclose(layer(x[:, order]), layer(x)[:, order]).flatten(1).all(1)
+
+
+def check_no_tolerance_to_speak_of(layer, x, order):
+    return check_distance(layer, x, order).amax(dim=(1, 2)) < 1e-8
+
+
+def check_shuffled_twice(layer, x, order):
+    return torch.isclose(layer(x[:, order])[:, order], layer(x), atol=1e-5).all(-1).all(-1)
+
+
+def check_distance(layer, x, order):
+    return (layer(x[:, order]) - layer(x)[:, order]).abs()
+
+
+def check_reversed(layer, x, order):
+    backwards = torch.arange(len(order) - 1, -1, -1)
+    return torch.isclose(layer(x[:, backwards]), layer(x)[:, backwards], atol=1e-5).all(-1).all(-1)
+
+
+def check_mean(layer, x, order):
+    return check_distance(layer, x, order).mean(dim=(1, 2)) < 0.1
+
+
+def check_any_feature(layer, x, order):
+    return (check_distance(layer, x, order) < 1e-5).all(1).any(1)
+
+
+def check_allclose(layer, x, order):
+    return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5)
+
+
+def check_below(layer, x, order):
+    return (layer(x[:, order]) - layer(x)[:, order] < 1e-5).all(-1).all(-1)
+
+
+def lookup_mean(query, key, value, sharpness):
+    weights = (sharpness * (key @ query)).softmax(0)
+    return (weights[:, None] * value).mean(dim=0)
+
+
+NAMED = {
+    "soft_lookup": {"averaged_again": [lookup_mean]},
+    "sdpa": {
+        "masked_too_late": [sdpa_exp_times_mask],
+        "inf_times_zero": [sdpa_float_mask_times_inf],
+        "softmax_over_batch": [sdpa_softmax_without_dim],
+        "mask_as_factor": [sdpa_small_instead_of_low],
+    },
+    "permute_check": {
+        "order_ignored": [check_reversed],
+        "too_strict": [check_default_tolerance, check_no_tolerance_to_speak_of],
+        "inverse": [check_shuffled_twice],
+        "too_tolerant": [check_mean],
+        "one_feature": [check_any_feature],
+        "one_for_all": [check_allclose],
+        "no_abs": [check_below],
+    },
+}
+
+
 # --- wrong, and no known mistake ------------------------------------------------------------------
 
 
@@ -195,8 +290,10 @@ def lookup_sigmoid(query, key, value, sharpness):
     return weights / weights.sum() @ value
 
 
-def lookup_cosine(query, key, value, sharpness):
-    return (sharpness * F.cosine_similarity(key, query[None])).softmax(0) @ value
+def lookup_hard_when_sharp(query, key, value, sharpness):
+    if sharpness > 10:
+        return value[(key @ query).argmax()]
+    return lookup_einsum(query, key, value, sharpness)
 
 
 def lookup_hard_and_scaled(query, key, value, sharpness):
@@ -216,22 +313,26 @@ def sdpa_normalised_by_sum(query, key, value, mask=None):
     return scores / scores.sum(-1, keepdim=True) @ value
 
 
+def check_any_number(layer, x, order):
+    return (check_distance(layer, x, order) < 1e-5).flatten(1).any(1)
+
+
 def check_of_ends(layer, x, order):
     apart = (layer(x[:, order]) - layer(x)[:, order]).abs()
     return apart[:, [0, -1]].amax(dim=(1, 2)) < 1e-4
 
 
 UNNAMED = {
-    "soft_lookup": [lookup_sigmoid, lookup_cosine, lookup_hard_and_scaled],
+    "soft_lookup": [lookup_sigmoid, lookup_hard_when_sharp, lookup_hard_and_scaled],
     "sdpa": [sdpa_unscaled_and_unmasked, sdpa_with_noise, sdpa_normalised_by_sum],
     "permute_check": [
         lambda layer, x, order: torch.ones(len(x), dtype=torch.bool),
         lambda layer, x, order: torch.zeros(len(x), dtype=torch.bool),
-        lambda layer, x, order: check_by_distance(layer, x, order).all().expand(len(x)),
+        check_any_number,
         check_of_ends,
     ],
     "needle_gap": [
-        lambda weight, n_keys: (weight * n_keys).log(),
+        lambda weight, n_keys: (weight * n_keys).sqrt(),
         lambda weight, n_keys: weight * n_keys,
         lambda weight, n_keys: torch.full_like(weight, 5.0),
     ],
