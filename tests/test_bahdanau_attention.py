@@ -146,6 +146,13 @@ def test_context_is_weights_times_annotations_with_every_mask(attended):
             assert torch.allclose(weights.sum(dim=-1), alive.float())
 
 
+def test_projected_may_be_a_list(attended):
+    attend, query, annotations, mask = attended
+    hidden, *projected = query, *attend.project(annotations)
+    context = attend(query, attend.project(annotations), mask)
+    assert torch.equal(attend(hidden, projected, mask), context)
+
+
 def test_scores_can_be_overridden():
     class LooksAtTheFirst(AdditiveAttention):
         def scores(self, query, key):

@@ -1,5 +1,7 @@
 """The exercises of lesson 2, as data: reference, cases, known mistakes, hints."""
 
+import math
+
 import torch
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception
@@ -28,20 +30,35 @@ def scored_by(score):
     return lambda query, key, w_a, u_a, v_a: score(pairs(query, key, w_a, u_a), v_a)
 
 
-def tanh_of_each(query, key, w_a, u_a, v_a):
-    return (torch.tanh(query @ w_a)[:, :, None] + torch.tanh(key @ u_a)[:, None]) @ v_a
+def added_by(add):
+    """A wrong answer from add(query (B, T_q, d_a), key (B, T_k, d_a)), both projected."""
+    return lambda query, key, w_a, u_a, v_a: torch.tanh(add(query @ w_a, key @ u_a)) @ v_a
 
 
-def product_in_tanh(query, key, w_a, u_a, v_a):
-    return torch.tanh((query @ w_a)[:, :, None] * (key @ u_a)[:, None]) @ v_a
+def projected_by(project):
+    """A wrong answer from project(query, key, w_a, u_a) → both, (B, T_q, d_a) and (B, T_k, d_a)."""
+
+    def additive_scores(query, key, w_a, u_a, v_a):
+        ours, theirs = project(query, key, w_a, u_a)
+        return torch.tanh(ours[:, :, None] + theirs[:, None]) @ v_a
+
+    return additive_scores
+
+
+def squashed_before(of_query, of_key):
+    """A wrong answer that squashes the projections, and not their sum."""
+    return lambda query, key, w_a, u_a, v_a: (
+        (of_query(query @ w_a)[:, :, None] + of_key(key @ u_a)[:, None]) @ v_a
+    )
 
 
 def product_of_projections(query, key, w_a, u_a, v_a):
     return (query @ w_a) @ (key @ u_a).transpose(1, 2)
 
 
-def same_place_only(query, key, w_a, u_a, v_a):
-    return torch.tanh(query @ w_a + key @ u_a) @ v_a
+def reshaped(query, key, w_a, u_a, v_a):
+    turned = torch.tanh((key @ u_a)[:, :, None] + (query @ w_a)[:, None]) @ v_a  # (B, T_k, T_q)
+    return turned.reshape(len(query), query.shape[1], key.shape[1])
 
 
 def additive_inputs(seed, B, T_q, T_k, d_q, d_k, d_a):
@@ -67,6 +84,9 @@ additive_scores = Exercise(
         Case("one query, all widths different", additive_inputs(10, 1, 1, 4, 3, 5, 2)),
         Case("several queries", additive_inputs(20, 1, 3, 4, 5, 2, 6)),
         Case("several sentences", additive_inputs(30, 2, 5, 3, 4, 6, 7)),
+        Case("as many queries as keys", additive_inputs(45, 2, 3, 3, 4, 6, 5)),
+        Case("a single key", additive_inputs(100, 2, 3, 1, 4, 5, 6)),
+        Case("d_a is 1", additive_inputs(110, 2, 3, 4, 5, 6, 1)),
     ),
     misconceptions=(
         Misconception(
@@ -82,12 +102,41 @@ additive_scores = Exercise(
         Misconception(
             "tanh_of_each",
             "You take the tanh of query and key before adding them: add first.",
-            tanh_of_each,
+            squashed_before(torch.tanh, torch.tanh),
+        ),
+        *(
+            Misconception(
+                "tanh_of_one",
+                "Only one side goes through the tanh; it belongs around the sum.",
+                squashed_before(*sides),
+            )
+            for sides in ((torch.tanh, torch.clone), (torch.clone, torch.tanh))
         ),
         Misconception(
             "no_v",
             "Your scores add up the tanh values: v_a, which weighs them, is missing.",
             scored_by(lambda sums, v_a: torch.tanh(sums).sum(dim=-1)),
+        ),
+        Misconception(
+            "v_inside",
+            "Your v_a stands inside the tanh; it weighs what comes out of it.",
+            scored_by(lambda sums, v_a: torch.tanh(sums * v_a).sum(dim=-1)),
+        ),
+        Misconception(
+            "averaged",
+            "Your scores are averages over d_a; the sum is wanted, as @ v_a takes it.",
+            scored_by(lambda sums, v_a: (torch.tanh(sums) * v_a).mean(dim=-1)),
+        ),
+        *(
+            Misconception(
+                "not_summed",
+                "Your scores still have the axis d_a: weigh with v_a and sum it up.",
+                scored_by(score),
+            )
+            for score in (
+                lambda sums, v_a: torch.tanh(sums) * v_a,
+                lambda sums, v_a: torch.tanh(sums),
+            )
         ),
         Misconception(
             "sigmoid",
@@ -102,7 +151,7 @@ additive_scores = Exercise(
         Misconception(
             "product",
             "You multiply query and key inside the tanh; the additive score adds.",
-            product_in_tanh,
+            added_by(lambda ours, theirs: ours[:, :, None] * theirs[:, None]),
         ),
         Misconception(
             "dot",
@@ -111,8 +160,60 @@ additive_scores = Exercise(
         ),
         Misconception(
             "same_place_only",
-            "You add query i to key i only: every query meets every key.",
-            same_place_only,
+            "Your query axis is lost: make room, so that every query meets every key.",
+            added_by(lambda ours, theirs: ours + theirs),
+        ),
+        *(
+            Misconception(
+                "one_axis_missing",
+                "You make room on one side only; query and key both need a new axis.",
+                added_by(add),
+            )
+            for add in (
+                lambda ours, theirs: ours[:, :, None] + theirs,
+                lambda ours, theirs: theirs + ours[:, :, None],
+                lambda ours, theirs: ours + theirs[:, None],
+                lambda ours, theirs: theirs[:, None] + ours,
+            )
+        ),
+        *(
+            Misconception(
+                "weights_swapped",
+                "w_a projects the query, u_a the key: one of them is in the wrong place.",
+                projected_by(project),
+            )
+            for project in (
+                lambda query, key, w_a, u_a: (query @ u_a, key @ w_a),
+                lambda query, key, w_a, u_a: (query @ w_a, key @ w_a),
+            )
+        ),
+        *(
+            Misconception(
+                "linear_convention",
+                "These weights are applied as x @ w; F.linear and .T want them turned.",
+                projected_by(project),
+            )
+            for project in (
+                lambda query, key, w_a, u_a: (query @ w_a.T, key @ u_a),
+                lambda query, key, w_a, u_a: (query @ w_a, key @ u_a.T),
+            )
+        ),
+        *(
+            Misconception(
+                "not_projected",
+                "At least one of query and key is not projected: use w_a and u_a.",
+                projected_by(project),
+            )
+            for project in (
+                lambda query, key, w_a, u_a: (query, key),
+                lambda query, key, w_a, u_a: (query @ w_a, key),
+                lambda query, key, w_a, u_a: (query, key @ u_a),
+            )
+        ),
+        Misconception(
+            "raw_dot",
+            "Your scores are dot products of query and key: no weights, no tanh.",
+            lambda query, key, w_a, u_a, v_a: query @ key.transpose(1, 2),
         ),
         Misconception(
             "transposed",
@@ -120,14 +221,32 @@ additive_scores = Exercise(
             scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).transpose(1, 2)),
         ),
         Misconception(
-            "softmaxed",
-            "You return weights, after a softmax; the scores before it are wanted.",
-            scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).softmax(dim=-1)),
+            "reshaped",
+            "You reshape (B, T_k, T_q), which shuffles the scores: transpose instead.",
+            reshaped,
+        ),
+        *(
+            Misconception(
+                "softmaxed",
+                "You return weights, after a softmax; the scores before it are wanted.",
+                scored_by(lambda sums, v_a, dim=dim: (torch.tanh(sums) @ v_a).softmax(dim)),
+            )
+            for dim in (-1, 1)
         ),
         Misconception(
             "extra_axis",
             "Your scores keep a last axis of size 1: v_a must remove d_a altogether.",
             scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a[:, None]),
+        ),
+        Misconception(
+            "squeezed_one_key",
+            "With a single key your last axis disappears: @ v_a removed d_a already.",
+            scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).squeeze(-1)),
+        ),
+        Misconception(
+            "squeezed_all",
+            "squeeze() drops every axis of size 1, be it batch or query: name the axis.",
+            scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).squeeze()),
         ),
     ),
     hints=(
@@ -171,6 +290,15 @@ def mixed_by(weigh):
 def overflowing(scores, mask):
     powers = scores.exp() * mask  # (B, T_q, T_k)
     return powers / powers.sum(dim=-1, keepdim=True)
+
+
+def renormalised(scores, mask):
+    weights = scores.softmax(dim=-1) * mask  # (B, T_q, T_k)
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def summed_over_queries(scores, annotations, mask):
+    return (right_weights(scores, mask)[..., None] * annotations[:, None]).sum(dim=1)
 
 
 def heaviest_only(scores, annotations, mask):
@@ -224,12 +352,12 @@ context = Exercise(
         ),
         Misconception(
             "masked_after",
-            "You mask after the softmax: the weights left don't add up to 1.",
+            "Padding still takes a share in the softmax: real weights don't add up to 1.",
             mixed_by(lambda scores, mask: scores.softmax(dim=-1) * mask),
         ),
         Misconception(
             "score_zero",
-            "You give padding the score 0. That is a score like others: exp(0) is 1.",
+            "You give padding a score of 0, or nearly 0; exp(0) is 1, a real share.",
             mixed_by(lambda scores, mask: (scores * mask).softmax(dim=-1)),
         ),
         Misconception(
@@ -243,6 +371,39 @@ context = Exercise(
             mixed_by(
                 lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(dim=1) * mask,
             ),
+        ),
+        Misconception(
+            "softmax_over_queries",
+            "Your softmax runs over the queries; each query's weights must sum to 1.",
+            mixed_by(lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(dim=1)),
+        ),
+        Misconception(
+            "softmax_twice",
+            "You take two softmaxes: the second one evens out what the first one says.",
+            mixed_by(lambda scores, mask: right_weights(scores.softmax(dim=-1), mask)),
+        ),
+        Misconception(
+            "mask_added",
+            "You add the mask to the scores: True counts as 1, and nothing is hidden.",
+            mixed_by(lambda scores, mask: (scores + mask).softmax(dim=-1)),
+        ),
+        Misconception(
+            "inf_times_zero",
+            "0 · inf is NaN: put -inf in with masked_fill or torch.where.",
+            mixed_by(lambda scores, mask: (scores + ~mask * -torch.inf).softmax(dim=-1)),
+        ),
+        *(
+            Misconception(
+                "not_low_enough",
+                "Padding's score is not low enough: it still takes a share. Try -inf.",
+                mixed_by(lambda scores, mask, low=low: scores.masked_fill(~mask, low).softmax(-1)),
+            )
+            for low in (-10.0, -100.0)
+        ),
+        Misconception(
+            "underflow",
+            "0/0: the highest score stands on padding; mask before the softmax.",
+            mixed_by(renormalised),
         ),
         Misconception(
             "no_softmax",
@@ -263,6 +424,11 @@ context = Exercise(
             "mean_for_sum",
             "You divide by the number of words once more: weights add up to 1 already.",
             mixed_by(lambda scores, mask: right_weights(scores, mask) / scores.shape[-1]),
+        ),
+        Misconception(
+            "wrong_axis",
+            "You sum over the queries; the weighted sum runs over the words, T_k.",
+            summed_over_queries,
         ),
         Misconception(
             "weights_returned",
@@ -303,6 +469,11 @@ def fading_sum(x):
     return torch.stack(states, dim=1)  # (B, T, d)
 
 
+def counting_sum(x):
+    """A reader (B, T, d) → (B, T, d) to which a step over zeros is a step, too."""
+    return fading_sum(x + 1)
+
+
 def read_each_sentence_alone(x, lengths, ahead, back):
     """Cut the padding off, read in both directions, fill up with zeros."""
     B, T, d = x.shape
@@ -320,13 +491,18 @@ def turned(x, lengths):
     return torch.stack(rows)
 
 
-def joined_by(second, first=lambda x, ahead: ahead(x), zeroed=True):
+def cleared(x, lengths):
+    """Zeros at padding."""
+    real = torch.arange(x.shape[1]) < lengths[:, None]  # (B, T)
+    return x * real[..., None]
+
+
+def joined_by(second, first=lambda x, ahead: ahead(x), zeroed=True, late=0):
     """A wrong answer whose halves are first(x, ahead) and second(x, lengths, back)."""
 
     def bidirectional(x, lengths, ahead, back):
         both = torch.cat([first(x, ahead), second(x, lengths, back)], dim=-1)  # (B, T, 2·d)
-        real = torch.arange(x.shape[1]) < lengths[:, None]  # (B, T)
-        return both * real[..., None] if zeroed else both
+        return cleared(both, lengths + late) if zeroed else both
 
     return bidirectional
 
@@ -366,6 +542,10 @@ bidirectional = Exercise(
             "three lengths, the readers changed",
             (normal(72, 3, 4, 2), torch.tensor([2, 4, 1]), fading_sum, running_sum),
         ),
+        Case(
+            "readers that add 1 at every step",
+            (normal(74, 3, 5, 2), torch.tensor([3, 1, 4]), counting_sum, counting_sum),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -384,6 +564,22 @@ bidirectional = Exercise(
             joined_by(lambda x, lengths, back: back(x.flip(1))),
         ),
         Misconception(
+            "padding_zeroed_first",
+            "Your backward reader still reads the padding first; zeros are steps too.",
+            joined_by(lambda x, lengths, back: back(cleared(x, lengths).flip(1)).flip(1)),
+        ),
+        *(
+            Misconception(
+                "turned_two_ways",
+                "You turn in two ways; both times, turn each row within its length.",
+                joined_by(second),
+            )
+            for second in (
+                lambda x, lengths, back: back(turned(x, lengths)).flip(1),
+                lambda x, lengths, back: turned(back(x.flip(1)), lengths),
+            )
+        ),
+        Misconception(
             "both_forwards",
             "Both of your readers read forwards.",
             joined_by(lambda x, lengths, back: back(x)),
@@ -397,6 +593,24 @@ bidirectional = Exercise(
             "padding_kept",
             "Your annotations at padding are not zero.",
             joined_by(right_back, zeroed=False),
+        ),
+        *(
+            Misconception(
+                "off_by_one",
+                "Your zeros begin at the wrong place; row b has lengths[b] real words.",
+                joined_by(right_back, late=late),
+            )
+            for late in (1, -1)
+        ),
+        Misconception(
+            "joined_in_time",
+            "You join the halves along time; they stand side by side: dim=-1.",
+            lambda x, lengths, ahead, back: torch.cat([ahead(x), right_back(x, lengths, back)], 1),
+        ),
+        Misconception(
+            "readers_swapped",
+            "You read forwards with `back` and backwards with `ahead`: swap them.",
+            lambda x, lengths, ahead, back: read_each_sentence_alone(x, lengths, back, ahead),
         ),
         Misconception(
             "halves_swapped",
@@ -458,6 +672,11 @@ def neighbours_only(weights):
     return (looks[:-1] > looks[1:]).sum()
 
 
+def average_place(weights):
+    places = weights @ torch.arange(float(weights.shape[1]))  # (T_q,)
+    return (places[:, None] > places).triu(diagonal=1).sum()
+
+
 def share_of_pairs(weights):
     T_q = len(weights)
     return count_pair_by_pair(weights) / max(1, T_q * (T_q - 1) // 2)
@@ -476,7 +695,7 @@ crossings = Exercise(
         Case("zwei und vierzig <eos>: und looks at forty", (FORTY_TWO,)),
         Case("a straight line", (torch.eye(5)[:4],)),
         Case("all backwards", (torch.eye(6).flip(0)[:5],)),
-        Case("many words", (normal(81, 9, 7).softmax(dim=1),)),
+        Case("many words", (normal(82, 9, 7).softmax(dim=1),)),
     ),
     misconceptions=(
         Misconception(
@@ -510,6 +729,19 @@ crossings = Exercise(
             "wrong_axis",
             "Your argmax runs down the columns: each row is one written word.",
             counted_by(lambda one, other, later: (one > other) & later, axis=0),
+        ),
+        Misconception(
+            "average_place",
+            "You compare average places; here the highest weight alone decides.",
+            average_place,
+        ),
+        *(
+            Misconception(
+                "flat_argmax",
+                "argmax without dim gives one place in the whole table: use dim=1.",
+                answer,
+            )
+            for answer in (torch.argmax, lambda weights: weights.argmax()[:, None])
         ),
         Misconception(
             "share",
@@ -577,6 +809,11 @@ words_looked_at = Exercise(
             lambda weights: 2 ** entropy(weights),
         ),
         Misconception(
+            "two_bases",
+            "You mix two bases: exp belongs to log, 2 ** x to log2.",
+            lambda weights: (entropy(weights) / math.log(2)).exp(),
+        ),
+        Misconception(
             "averaged",
             "You average -a log a over the words; entropy is their sum.",
             lambda weights: (entropy(weights) / weights.shape[-1]).exp(),
@@ -585,6 +822,21 @@ words_looked_at = Exercise(
             "over_queries",
             "You sum over the queries: each query has an entropy of its own.",
             lambda weights: entropy(weights, dim=1).exp(),
+        ),
+        Misconception(
+            "over_everything",
+            "You sum over all queries at once: each query has an entropy of its own.",
+            lambda weights: entropy(weights, dim=None).exp(),
+        ),
+        Misconception(
+            "exp_first",
+            "exp comes last: first the sum of -a log a over the words, then exp.",
+            lambda weights: torch.special.entr(weights).exp().sum(dim=-1),
+        ),
+        Misconception(
+            "extra_axis",
+            "Your count keeps a last axis of size 1: leave out keepdim=True.",
+            lambda weights: entropy(weights).exp()[..., None],
         ),
         Misconception(
             "not_zero",
@@ -601,8 +853,8 @@ words_looked_at = Exercise(
         "What must come out if one weight is 1, and what if four weights are 0.25 each?",
         "Entropy is the sum of -a log a over the words; exp of it is the number wanted. A weight"
         " of 0 should add 0, but its logarithm is minus infinity.",
-        "torch.special.entr(weights) is -a log a, and 0 at 0. Sum over the last axis, then exp. "
-        "Or use weights.clamp(min=1e-30).log(): what it is multiplied by is 0 there.",
+        "logs = weights.clamp(min=1e-30).log() is finite everywhere; where the weight is 0, it is "
+        "multiplied by 0. Sum weights * logs over the last axis, turn the sign, and take exp.",
     ),
 )
 

@@ -21,7 +21,10 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
             if expected is None or (got is not None and alike(got, expected)):
                 continue
             if got is None:
-                cuts = ".item(), .tolist(), torch.tensor(…) and .detach(): they cut gradients off"
+                cuts = (
+                    ".item(), .tolist(), torch.tensor(…), nn.Parameter(…), .data, .detach() and "
+                    "torch.no_grad(): they cut gradients off"
+                )
                 return (
                     ("expected", f"a gradient for {name}"),
                     ("got", "none"),

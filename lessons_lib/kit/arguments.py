@@ -116,7 +116,7 @@ def check_broadcast(name: str, first: torch.Tensor, second: torch.Tensor) -> Non
 def check_projected(
     query: torch.Tensor,
     d_query: int,
-    projected: tuple[torch.Tensor, torch.Tensor],
+    projected: Sequence[torch.Tensor],
     mask: torch.Tensor | None,
 ) -> None:
     """Raise unless query (B, T_q, d_query), projected (key, value) and mask fit together.
@@ -128,7 +128,7 @@ def check_projected(
         ValueError: naming the argument, its shape and the shape expected.
     """
     check_shape("query", query, ("B", "T_q", d_query))
-    if not isinstance(projected, tuple) or len(projected) != 2:
+    if not isinstance(projected, (tuple, list)) or len(projected) != 2:
         raise TypeError(
             f"projected must be the pair that `project` returns, got {type(projected).__name__}"
         )

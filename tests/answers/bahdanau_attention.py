@@ -1,7 +1,8 @@
 """Answers to the exercises of lesson 2.
 
-RIGHT: the same function in other styles; all must pass. UNNAMED: wrong answers that make no known
-mistake, or two at once; they must fail, and none may be given a name.
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners
+wrote them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or
+two at once; they must fail, and none may be given a name.
 """
 
 import torch
@@ -52,6 +53,16 @@ def scores_by_the_module(query, key, w_a, u_a, v_a):
 
     named = {f"attend.{name}": weight for name, weight in weights.items()}
     return torch.func.functional_call(Scores(), named)
+
+
+def scores_from_a_column(query, key, w_a, u_a, v_a):
+    sums = (query @ w_a)[:, :, None] + (key @ u_a)[:, None]
+    return (torch.tanh(sums) @ v_a[:, None]).squeeze(3)
+
+
+def scores_by_addition_theorem(query, key, w_a, u_a, v_a):
+    ours, theirs = torch.tanh(query @ w_a)[:, :, None], torch.tanh(key @ u_a)[:, None]
+    return ((ours + theirs) / (1 + ours * theirs)) @ v_a
 
 
 # --- context --------------------------------------------------------------------------------------
@@ -121,6 +132,11 @@ def both_ways_gathered(x, lengths, ahead, back):
     return torch.cat((ahead(x), behind), -1).masked_fill(~real_places(x, lengths), 0)
 
 
+def both_ways_padding_cleared_first(x, lengths, ahead, back):
+    """Needless, but right: each row is turned within its own length."""
+    return both_ways_with_the_lesson(x * real_places(x, lengths), lengths, ahead, back)
+
+
 # --- crossings ------------------------------------------------------------------------------------
 
 
@@ -181,6 +197,8 @@ RIGHT = {
         scores_key_by_key,
         scores_of_concatenation,
         scores_by_the_module,
+        scores_from_a_column,
+        scores_by_addition_theorem,
     ],
     "context": [
         context_minus_inf,
@@ -194,6 +212,7 @@ RIGHT = {
         both_ways_row_by_row,
         both_ways_rolled,
         both_ways_gathered,
+        both_ways_padding_cleared_first,
     ],
     "crossings": [
         crossings_triu,
@@ -211,11 +230,142 @@ RIGHT = {
 }
 
 
+# --- wrong, with a name ---------------------------------------------------------------------------
+
+
+def sums_of(query, key, w_a, u_a):
+    return (query @ w_a).unsqueeze(2) + (key @ u_a).unsqueeze(1)
+
+
+def scores_without_any_axis(query, key, w_a, u_a, v_a):
+    return (torch.tanh(query @ w_a + key @ u_a) * v_a).sum(-1)
+
+
+def scores_room_for_keys_only(query, key, w_a, u_a, v_a):
+    return torch.tanh((query @ w_a).unsqueeze(2) + key @ u_a) @ v_a
+
+
+def scores_room_for_queries_only(query, key, w_a, u_a, v_a):
+    return torch.tanh(query @ w_a + (key @ u_a).unsqueeze(1)) @ v_a
+
+
+def scores_u_twice(query, key, w_a, u_a, v_a):
+    return torch.tanh((query @ u_a)[:, :, None] + (key @ u_a)[:, None]) @ v_a
+
+
+def scores_by_linear(query, key, w_a, u_a, v_a):
+    return torch.tanh(F.linear(query, w_a)[:, :, None] + F.linear(key, u_a)[:, None]) @ v_a
+
+
+def scores_squeezed(query, key, w_a, u_a, v_a):
+    return (torch.tanh(sums_of(query, key, w_a, u_a)) @ v_a).squeeze(2)
+
+
+def scores_squeezed_all(query, key, w_a, u_a, v_a):
+    return (torch.tanh(sums_of(query, key, w_a, u_a)) @ v_a[:, None]).squeeze()
+
+
+def scores_weights_per_key(query, key, w_a, u_a, v_a):
+    return (sums_of(query, key, w_a, u_a).tanh() @ v_a).softmax(1)
+
+
+def context_nearly_zero(scores, annotations, mask):
+    return scores.masked_fill(~mask, 1e-9).softmax(-1) @ annotations
+
+
+def context_annotations_masked(scores, annotations, mask):
+    return scores.softmax(-1) @ (annotations * mask.transpose(1, 2))
+
+
+def context_shifted_by_any_word(scores, annotations, mask):
+    powers = (scores - scores.amax(-1, keepdim=True)).exp() * mask
+    return powers @ annotations / powers.sum(-1, keepdim=True)
+
+
+def context_times_infinity(scores, annotations, mask):
+    return (scores * (mask + ~mask * -torch.inf)).softmax(-1) @ annotations
+
+
+def context_down_the_queries(scores, annotations, mask):
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=1) @ annotations
+
+
+def both_ways_zeroed_first(x, lengths, ahead, back):
+    real = x * real_places(x, lengths)
+    both = torch.cat([ahead(real), back(real.flip(1)).flip(1)], dim=-1)
+    return both * real_places(x, lengths)
+
+
+def both_ways_flipped_back(x, lengths, ahead, back):
+    behind = back(reverse_tokens(x, lengths)).flip(1)
+    return torch.cat([ahead(x), behind], dim=-1) * real_places(x, lengths)
+
+
+def both_ways_one_zero_late(x, lengths, ahead, back):
+    behind = reverse_tokens(back(reverse_tokens(x, lengths)), lengths)
+    return torch.cat([ahead(x), behind], dim=2) * real_places(x, lengths + 1)
+
+
+def crossings_centre_of_mass(weights):
+    looks = (weights * torch.arange(weights.shape[1])).sum(1)
+    return (looks[:, None] > looks[None]).triu(1).sum()
+
+
+def crossings_without_dim(weights):
+    looks = torch.argmax(weights)
+    return (looks[:, None] > looks[None]).triu(1).sum()
+
+
+def looked_in_bits_and_exp(weights):
+    return (-(weights * weights.clamp(min=1e-30).log2()).sum(-1)).exp()
+
+
+def looked_exp_first(weights):
+    return (-torch.xlogy(weights, weights)).exp().sum(-1)
+
+
+NAMED = {
+    "additive_scores": {
+        "same_place_only": [scores_without_any_axis],
+        "one_axis_missing": [scores_room_for_keys_only, scores_room_for_queries_only],
+        "weights_swapped": [scores_u_twice],
+        "linear_convention": [scores_by_linear],
+        "squeezed_one_key": [scores_squeezed],
+        "squeezed_all": [scores_squeezed_all],
+        "softmaxed": [scores_weights_per_key],
+    },
+    "context": {
+        "score_zero": [context_nearly_zero],
+        "masked_after": [context_annotations_masked],
+        "underflow": [context_shifted_by_any_word],
+        "inf_times_zero": [context_times_infinity],
+        "softmax_over_queries": [context_down_the_queries],
+    },
+    "bidirectional": {
+        "padding_zeroed_first": [both_ways_zeroed_first],
+        "turned_two_ways": [both_ways_flipped_back],
+        "off_by_one": [both_ways_one_zero_late],
+    },
+    "crossings": {
+        "average_place": [crossings_centre_of_mass],
+        "flat_argmax": [crossings_without_dim],
+    },
+    "words_looked_at": {
+        "two_bases": [looked_in_bits_and_exp],
+        "exp_first": [looked_exp_first],
+    },
+}
+
+
 # --- wrong, and no known mistake ------------------------------------------------------------------
 
 
 def scores_without_tanh_and_softmaxed(query, key, w_a, u_a, v_a):
     return (((query @ w_a)[:, :, None] + (key @ u_a)[:, None]) @ v_a).softmax(-1)
+
+
+def scores_wrong_for_one_hidden_number(query, key, w_a, u_a, v_a):
+    return (torch.tanh(sums_of(query, key, w_a, u_a)).squeeze(-1) * v_a).sum(-1)
 
 
 def context_masked_after_and_averaged(scores, annotations, mask):
@@ -229,6 +379,7 @@ def both_ways_times_two(x, lengths, ahead, back):
 UNNAMED = {
     "additive_scores": [
         scores_without_tanh_and_softmaxed,
+        scores_wrong_for_one_hidden_number,
         lambda query, key, w_a, u_a, v_a: scores_broadcast(query, key, w_a, u_a, v_a) + 1e-2,
         lambda query, key, w_a, u_a, v_a: torch.zeros(len(query), query.shape[1], key.shape[1]),
     ],
