@@ -75,14 +75,16 @@ def identities(nb: NotebookNode) -> list[dict]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description="Make exercise notebooks from solutions.")
+    parser.add_argument("solutions", nargs="*", type=Path, help="default: all in solutions/")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 on a difference"
     )
-    if parser.parse_args(arguments).check:
+    options = parser.parse_args(arguments)
+    if options.check:
         found = differences(ROOT)
         print("\n".join(found) or "all exercises equal their stripped solutions")
         return 1 if found else 0
-    for solution in sorted((ROOT / "solutions").glob("*.ipynb")):
+    for solution in options.solutions or sorted((ROOT / "solutions").glob("*.ipynb")):
         make(solution, ROOT / "exercises" / solution.name)
         print(f"exercises/{solution.name} written")
     return 0

@@ -5,8 +5,8 @@ import math
 import torch
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
-from lessons_lib.checks.rnn_bottleneck import normal
 
 # --- additive_scores ------------------------------------------------------------------------------
 

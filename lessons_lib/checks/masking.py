@@ -9,13 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
+from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import gradients, same_gradient
-
-
-def normal(seed: int, *shape: int) -> torch.Tensor:
-    """Normal random numbers, the same on every run."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
 def truths(*rows: str) -> torch.Tensor:

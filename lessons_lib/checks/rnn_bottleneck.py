@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
+from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD, UNK, lengths
 
@@ -17,12 +18,6 @@ from lessons_lib.kit.vocabulary import BOS, EOS, PAD, UNK, lengths
 def ids(*rows: list[int]) -> torch.Tensor:
     """Token ids, (B, T)."""
     return torch.tensor(rows)
-
-
-def normal(seed: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
-    """Normal random numbers, the same on every run."""
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
 # --- teacher_forcing ------------------------------------------------------------------------------

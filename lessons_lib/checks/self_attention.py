@@ -10,14 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
-
-
-def normal(seed: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
-    """Normal random numbers, the same on every run."""
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float32)
-
 
 # --- sdpa -----------------------------------------------------------------------------------------
 
