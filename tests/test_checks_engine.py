@@ -305,7 +305,11 @@ BEHAVIOURS = {
         "fail",
         "wrong_gradient",
         "The values are right, but",
-        ("look for", ".item(), .tolist(), torch.tensor(…) and .detach()"),
+        (
+            "look for",
+            ".item(), .tolist(), torch.tensor(…), nn.Parameter(…), .data, .detach() and "
+            "torch.no_grad(): they cut gradients off",
+        ),
     ),
     half_detached: (
         "token_loss",
