@@ -1,7 +1,7 @@
 """Make the exercise notebooks from the solution notebooks.
 
-    python tools/exercises.py           write exercises/*.ipynb, executed
-    python tools/exercises.py --check   write nothing; exit 1 if an exercise and its source differ
+    python tools/exercises.py [solution ...]   write exercises/*.ipynb, executed
+    python tools/exercises.py --check          write nothing; exit 1 on a difference
 
 A solution stands between `### BEGIN SOLUTION` and `### END SOLUTION`. nbgrader's ClearSolutions
 puts the stub in its place; everything else, cell ids included, stays as it is.
