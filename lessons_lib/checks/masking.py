@@ -707,16 +707,20 @@ class Suspect:
         return out * (torch.rand_like(out) + 0.5) if self.training and self.dropout else out
 
 
-def try_every_position(model, x):
-    """In evaluation mode, change everything behind a position, and see whether it moves."""
-    model.eval()
-    before = model(x)
+def first_moved(model, x, before):
+    """The first position whose output is no longer `before` when what stands behind it changes."""
     for t in range(len(x)):
         changed = x.clone()
         changed[t + 1 :] += 1.0
         if not torch.equal(model(changed)[t], before[t]):
             return torch.tensor(t)
     return torch.tensor(len(x))
+
+
+def try_every_position(model, x):
+    """In evaluation mode, change everything behind a position, and see whether it moves."""
+    model.eval()
+    return first_moved(model, x, model(x))
 
 
 def leak_search(
@@ -751,12 +755,7 @@ def eval_too_late(model, x):
     """Compares outputs in evaluation mode with one in training mode."""
     before = model(x)
     model.eval()
-    for t in range(len(x)):
-        changed = x.clone()
-        changed[t + 1 :] += 1.0
-        if not torch.equal(model(changed)[t], before[t]):
-            return torch.tensor(t)
-    return torch.tensor(len(x))
+    return first_moved(model, x, before)
 
 
 def future_reordered(model, x):
