@@ -201,4 +201,4 @@ def alignment(model: AttentionEncoderDecoder, src: torch.Tensor, tgt_in: torch.T
         (hidden, mask), projected = state[:2], state[2:]
         rows.append(model.decoder.attend.weights(hidden[:, None], projected, mask))
         _, state = model.step(state, token)
-    return torch.cat(rows, dim=1)  # (B, T, T_src)
+    return torch.cat(rows, dim=-2)  # (B, T, T_src)

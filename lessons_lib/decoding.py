@@ -8,6 +8,7 @@ Works with any model that has
 import torch
 
 from lessons_lib.kit.arguments import check_positive
+from lessons_lib.kit.batches import trim
 from lessons_lib.kit.tasks import Task
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD
 
@@ -35,6 +36,66 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
         if ended.all():
             break
     return torch.stack(written, dim=1)  # (B, T)
+
+
+def length_penalty(T, alpha: float):
+    """What a beam divides log p by, so that long sentences stay in the race: ((5 + T) / 6)^alpha.
+
+    T counts the words written, EOS included. Wu et al. 2016 (arXiv 1609.08144), section 7,
+    equation 14. With alpha 0 nothing is divided.
+    """
+    return ((5 + T) / 6) ** alpha
+
+
+def best_continuations(logits, log_p, n_words, ended, alpha: float):
+    """Choose the `width` best of all width·V continuations: logits (B, width, V).
+
+    `log_p`, `n_words` and `ended` (B, width) belong to the beams so far. Returns which beam grows,
+    by which word, and the log p of the result, each (B, width), the best first. An ended beam
+    stays as it is: its one continuation is PAD, at no cost.
+    """
+    width, V = logits.shape[1:]
+    step = logits.log_softmax(dim=-1).masked_fill(ended[..., None], -torch.inf)  # (B, width, V)
+    step[..., PAD] = torch.where(ended, 0.0, step[..., PAD])
+    total = log_p[..., None] + step  # (B, width, V)
+    rank = total / length_penalty(n_words + ~ended, alpha)[..., None]  # (B, width, V)
+    best = rank.flatten(1).topk(width).indices  # (B, width): places in width·V
+    return best // V, best % V, total.flatten(1).gather(1, best)  # (B, width) each
+
+
+@torch.no_grad()
+def beam_decode(
+    model, src: torch.Tensor, width: int = 4, alpha: float = 0.6, max_steps: int = 40
+) -> torch.Tensor:
+    """Translate by keeping the `width` best beginnings at every step: (B, T_src) → (B, T).
+
+    Returns, for each sentence, the beam with the highest log p / `length_penalty`, written as
+    `greedy_decode` writes it; with width 1 that is what greedy decoding gives.
+
+    Raises:
+        ValueError: if `width` or `max_steps` is not a whole number of at least 1.
+    """
+    check_positive("width", width)
+    check_positive("max_steps", max_steps)
+    B = len(src)
+    state = tuple(x.repeat_interleave(width, dim=0) for x in model.start(src))  # (B·width, …)
+    token = src.new_full((B * width,), BOS)  # (B·width,)
+    written = src.new_empty(B, width, 0)  # (B, width, 0)
+    log_p = torch.full((B, width), -torch.inf, device=src.device)  # (B, width)
+    log_p[:, 0] = 0.0  # all beams are equal at first: only one of them may grow
+    row = torch.arange(B, device=src.device)[:, None]  # (B, 1)
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)  # (B·width, V)
+        n_words = (written != PAD).sum(dim=-1)  # (B, width)
+        ended = (written == EOS).any(dim=-1)  # (B, width)
+        logits = logits.unflatten(0, (B, width))  # (B, width, V)
+        beam, word, log_p = best_continuations(logits, log_p, n_words, ended, alpha)
+        written = torch.cat([written[row, beam], word[..., None]], dim=-1)  # (B, width, T + 1)
+        if (written == EOS).any(dim=-1).all():
+            break
+        grows = (row * width + beam).flatten()  # (B·width,)
+        state, token = tuple(x[grows] for x in state), word.flatten()
+    return trim(written[:, 0])  # (B, T)
 
 
 def translate(model, task: Task, sentence: str, max_steps: int = 40) -> str:

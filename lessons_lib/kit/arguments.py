@@ -118,10 +118,12 @@ def check_projected(
     d_query: int,
     projected: Sequence[torch.Tensor],
     mask: torch.Tensor | None,
+    n_heads: int | None = None,
 ) -> None:
     """Raise unless query (B, T_q, d_query), projected (key, value) and mask fit together.
 
-    `projected` is what `project` returns: key (B, T_k, d_k) and value (B, T_k, d_v).
+    `projected` is what `project` returns: key (B, T_k, d_k) and value (B, T_k, d_v), with an axis
+    of `n_heads` after B where there are heads. The mask broadcasts to (B, T_q, T_k).
 
     Raises:
         TypeError: if the mask is not boolean.
@@ -133,7 +135,8 @@ def check_projected(
             f"projected must be the pair that `project` returns, got {type(projected).__name__}"
         )
     key, value = projected
-    check_shape("key", key, (len(query), "T_k", "d_k"))
-    check_shape("value", value, (len(query), key.shape[1], "d_v"))
+    batch = (len(query),) if n_heads is None else (len(query), n_heads)
+    check_shape("key", key, (*batch, "T_k", "d_k"))
+    check_shape("value", value, (*batch, key.shape[-2], "d_v"))
     if mask is not None:
-        check_mask("mask", mask, (len(query), query.shape[1], key.shape[1]))
+        check_mask("mask", mask, (len(query), query.shape[1], key.shape[-2]))

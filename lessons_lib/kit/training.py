@@ -1,5 +1,7 @@
 """The training loop of all lessons, its loss, and its one line of progress."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,11 +44,14 @@ def train(
     lr: float = 3e-3,
     batch_size: int = 64,
     seed: int = 0,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = token_loss,
+    warmup: float = 0.1,
 ) -> list[float]:
     """Train `model(src, decoder input) → logits (B, T, V)` on `task.train` with teacher forcing.
 
-    AdamW (betas 0.9 and 0.98), linear warm-up and decay, gradients clipped to length 1. Prints one
-    line of progress. Returns the loss of every step.
+    AdamW (betas 0.9 and 0.98), linear warm-up over the share `warmup` of the steps, linear decay,
+    gradients clipped to length 1. `loss_of` takes logits and labels. Prints one line of progress.
+    Returns the loss of every step.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98))
     batches = bucketed_batches(*task.train, batch_size=batch_size, seed=seed)
@@ -55,8 +60,8 @@ def train(
     for step in range(steps):
         src, tgt = next(batches)
         decoder_input, labels = teacher_forcing(tgt)
-        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
-        loss = token_loss(model(src, decoder_input), labels)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr, warmup)
+        loss = loss_of(model(src, decoder_input), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)

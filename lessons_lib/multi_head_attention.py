@@ -1,0 +1,86 @@
+"""Multi-head attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lessons_lib.kit.arguments import check_divisible, check_projected, check_shape
+from lessons_lib.masking import masked_softmax
+from lessons_lib.self_attention import dot_product_scores
+
+
+def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
+    """Cut every vector into `n_heads` pieces of equal width: (B, T, D) → (B, H, T, D/H).
+
+    Raises:
+        ValueError: if D is not divisible by `n_heads`, or x has not three axes.
+    """
+    check_shape("x", x, ("B", "T", "D"))
+    check_divisible("the last axis of x", x.shape[-1], by=n_heads)
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, T, H, D/H) → (B, H, T, D/H)
+
+
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
+    """Put the pieces side by side again: (B, H, T, d) → (B, T, H·d). Undoes `split_heads`.
+
+    Raises:
+        ValueError: if x has not four axes.
+    """
+    check_shape("x", x, ("B", "H", "T", "d"))
+    return x.transpose(1, 2).flatten(2)  # (B, T, H, d) → (B, T, H·d)
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each on its own slice of the width (section 3.2.2).
+
+    Use: `projected = attend.project(x)`, then `attend(x, projected, mask)`. Another x for the query
+    attends from one sequence to another. Equal to `torch.nn.MultiheadAttention` with the same
+    weights.
+
+    A mask is boolean, True = may attend: (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), the same for all
+    heads. A query without any allowed key gets a context of zeros from every head, with finite
+    gradients. All inputs must be finite, the masked ones too: a weight of 0 times NaN is NaN.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if d_model is not divisible by n_heads, or a shape does not fit.
+    """
+
+    def __init__(self, d_model: int, n_heads: int):
+        super().__init__()
+        check_divisible("d_model", d_model, by=n_heads)
+        self.n_heads = n_heads
+        self.w_q = nn.Linear(d_model, d_model)
+        self.w_k = nn.Linear(d_model, d_model)
+        self.w_v = nn.Linear(d_model, d_model)
+        self.w_o = nn.Linear(d_model, d_model)
+
+    def project(self, key_value):
+        """What is attended to, computed once: (B, T_k, d_model) → key, value (B, H, T_k, d_k)."""
+        check_shape("key_value", key_value, ("B", "T_k", self.w_k.in_features))
+        key, value = self.w_k(key_value), self.w_v(key_value)  # (B, T_k, d_model) each
+        return split_heads(key, self.n_heads), split_heads(value, self.n_heads)
+
+    def scores(self, query, key):
+        """Query (B, H, T_q, d_k), key (B, H, T_k, d_k) → (B, H, T_q, T_k)."""
+        return dot_product_scores(query, key)  # (B, H, T_q, T_k)
+
+    def weights(self, query, projected, mask=None):
+        """Who looks at whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
+        check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
+        key, _ = projected
+        mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+        query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
+        return masked_softmax(self.scores(query, key), mask)  # (B, H, T_q, T_k)
+
+    def forward(self, query, projected, mask=None):
+        """query (B, T_q, d_model) → (B, T_q, d_model)."""
+        key, value = projected
+        if type(self).scores is not MultiHeadAttention.scores:  # a subclass has its own scores
+            context = self.weights(query, projected, mask) @ value  # (B, H, T_q, d_k)
+        else:
+            check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
+            mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+            query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
+            context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.w_o(merge_heads(context))  # (B, T_q, d_model)

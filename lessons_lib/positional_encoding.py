@@ -1,0 +1,90 @@
+"""Where a word stands: sinusoids, learned positions, rotary positions, linear biases.
+
+Vaswani et al. 2017 (arXiv 1706.03762), section 3.5; Su et al. 2021 (RoPE, arXiv 2104.09864);
+Press et al. 2021 (ALiBi, arXiv 2108.12409).
+"""
+
+import torch
+from torch import nn
+
+from lessons_lib.kit.arguments import check_at_most, check_divisible, check_positive
+
+
+def angles(T: int, d_model: int) -> torch.Tensor:
+    """How far the hand of each clock has turned at each position: (T, d_model/2), in radians.
+
+    Clock i turns by 10000^(−2i/d_model) radians a position: the first by 1, the last hardly at all
+    (Vaswani et al. 2017, section 3.5).
+
+    Raises:
+        ValueError: if T is below 1, or d_model is odd.
+    """
+    check_positive("T", T)
+    check_divisible("d_model", d_model, by=2)
+    speed = 10000.0 ** (-torch.arange(0, d_model, 2) / d_model)  # (d_model/2,)
+    return torch.arange(T)[:, None] * speed  # (T, d_model/2)
+
+
+def positional_encoding(T: int, d_model: int) -> torch.Tensor:
+    """Write each position as sines and cosines, to be added to the words: (T, d_model).
+
+    Column 2i holds the sine, column 2i + 1 the cosine of clock i (Vaswani et al. 2017, section
+    3.5).
+
+    Raises:
+        ValueError: if T is below 1, or d_model is odd.
+    """
+    turned = angles(T, d_model)  # (T, d_model/2)
+    return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)  # (T, d_model)
+
+
+class LearnedPositions(nn.Module):
+    """A table with one trained vector for each position (Gehring et al. 2017, arXiv 1705.03122).
+
+    Raises:
+        ValueError: if a sentence is longer than the table.
+    """
+
+    def __init__(self, max_len: int, d_model: int):
+        super().__init__()
+        self.table = nn.Embedding(max_len, d_model)
+
+    def forward(self, T: int):
+        """The vectors of the first T positions, (T, d_model)."""
+        check_positive("T", T)
+        check_at_most("T", T, self.table.num_embeddings)
+        return self.table.weight[:T]  # (T, d_model)
+
+
+def rotate(x: torch.Tensor) -> torch.Tensor:
+    """Turn each pair of columns of a query or key by the angle of its position (RoPE).
+
+    x (…, T, d) → the same shape; columns 2i and 2i + 1 turn like clock i. The dot product of a
+    rotated query and a rotated key depends on how far apart they stand, and on nothing else about
+    their places (Su et al. 2021, section 3.2).
+
+    Raises:
+        ValueError: if d is odd.
+    """
+    turned = angles(*x.shape[-2:]).to(x.device)  # (T, d/2)
+    cos, sin = turned.cos(), turned.sin()  # (T, d/2) each
+    even, odd = x[..., 0::2], x[..., 1::2]  # (…, T, d/2) each
+    pair = [even * cos - odd * sin, even * sin + odd * cos]  # (…, T, d/2) each
+    return torch.stack(pair, dim=-1).flatten(-2)  # (…, T, d)
+
+
+def alibi_bias(T: int, n_heads: int) -> torch.Tensor:
+    """What to add to the scores: the further back a key stands, the lower (ALiBi), (H, T, T).
+
+    Head h (from 1) subtracts 2^(−8h/H) for each position between query and key (Press et al. 2021,
+    section 3). Meant for causal attention: keys ahead of the query get 0, and the mask blocks them.
+
+    Raises:
+        ValueError: if T or n_heads is below 1.
+    """
+    check_positive("T", T)
+    check_positive("n_heads", n_heads)
+    place = torch.arange(T)
+    back = (place[:, None] - place).clamp(min=0)  # (T, T): how far behind the query the key stands
+    slope = 2.0 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)  # (H,)
+    return -slope[:, None, None] * back  # (H, T, T)

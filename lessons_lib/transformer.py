@@ -1,0 +1,289 @@
+"""The Transformer: Vaswani et al. 2017 (arXiv 1706.03762), section 3.
+
+Layers take their attention from outside, under one contract: `projected = attend.project(x)` once,
+then `attend(query, projected, mask)`. So another attention fits without a change here.
+"""
+
+from math import sqrt
+
+import torch
+from torch import nn
+
+from lessons_lib.kit.arguments import check_at_most, check_ids
+from lessons_lib.kit.vocabulary import PAD
+from lessons_lib.masking import causal_mask
+from lessons_lib.multi_head_attention import MultiHeadAttention
+from lessons_lib.positional_encoding import positional_encoding
+
+
+def layer_norm(x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, eps: float = 1e-5):
+    """Give every vector mean 0 and variance 1, then scale and shift: (…, d_model), same shape.
+
+    Ba, Kiros and Hinton 2016 (arXiv 1607.06450), section 3.1. The variance divides by d_model, and
+    eps stands under the root, as in `torch.nn.LayerNorm`, which the layers below use.
+    """
+    mean = x.mean(dim=-1, keepdim=True)  # (…, 1)
+    variance = (x - mean).square().mean(dim=-1, keepdim=True)  # (…, 1)
+    return (x - mean) / torch.sqrt(variance + eps) * gamma + beta  # (…, d_model)
+
+
+class FeedForward(nn.Module):
+    """The same two-layer network at every position, max(0, x W_1 + b_1) W_2 + b_2 (section 3.3)."""
+
+    def __init__(self, d_model: int, d_ff: int):
+        super().__init__()
+        self.w_1 = nn.Linear(d_model, d_ff)
+        self.w_2 = nn.Linear(d_ff, d_model)
+
+    def forward(self, x):
+        """(…, d_model) → (…, d_model)."""
+        return self.w_2(torch.relu(self.w_1(x)))  # (…, d_ff) → (…, d_model)
+
+
+class PreNorm(nn.Module):
+    """x + f(norm(x)): nothing is normalised on the residual stream itself.
+
+    Xiong et al. 2020 (arXiv 2002.04745), section 3.2.
+    """
+
+    last = nn.LayerNorm  # what a stack of layers ends with: its sum was never normalised
+
+    def __init__(self, d_model: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, f):
+        """x (B, T, d_model) and a sub-layer f → (B, T, d_model)."""
+        return x + self.dropout(f(self.norm(x)))  # (B, T, d_model)
+
+
+class PostNorm(nn.Module):
+    """norm(x + f(x)): the norm stands on the residual stream, as published (section 3.1)."""
+
+    last = nn.Identity  # what a stack of layers ends with: nothing, the last norm was its layer's
+
+    def __init__(self, d_model: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, f):
+        """x (B, T, d_model) and a sub-layer f → (B, T, d_model)."""
+        return self.norm(x + self.dropout(f(x)))  # (B, T, d_model)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward, each around the residual stream (section 3.1)."""
+
+    def __init__(self, attend: nn.Module, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
+        super().__init__()
+        self.attend = attend
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.around_attend = residual(d_model, dropout)
+        self.around_feed_forward = residual(d_model, dropout)
+
+    def forward(self, x, mask=None):
+        """x (B, T, d_model) → (B, T, d_model)."""
+        x = self.around_attend(x, lambda x: self.attend(x, self.attend.project(x), mask))
+        return self.around_feed_forward(x, self.feed_forward)  # (B, T, d_model)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention to the memory, feed-forward (section 3.1)."""
+
+    def __init__(self, attend, cross, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
+        super().__init__()
+        self.attend = attend
+        self.cross = cross
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.around_attend = residual(d_model, dropout)
+        self.around_cross = residual(d_model, dropout)
+        self.around_feed_forward = residual(d_model, dropout)
+
+    def forward(self, x, memory, mask=None, memory_mask=None):
+        """x (B, T, d_model), memory (B, T_src, d_model) → (B, T, d_model)."""
+        x = self.around_attend(x, lambda x: self.attend(x, self.attend.project(x), mask))
+        projected = self.cross.project(memory)
+        x = self.around_cross(x, lambda x: self.cross(x, projected, memory_mask))
+        return self.around_feed_forward(x, self.feed_forward)  # (B, T, d_model)
+
+
+class Embedding(nn.Module):
+    """Words times √d_model, plus sinusoids for their places (sections 3.4, 3.5)."""
+
+    def __init__(self, n_words: int, d_model: int, max_len: int, dropout: float = 0.0):
+        super().__init__()
+        self.words = nn.Embedding(n_words, d_model)
+        nn.init.normal_(self.words.weight, std=d_model**-0.5)  # times √d_model: a spread of 1
+        self.register_buffer("places", positional_encoding(max_len, d_model), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids, first: int = 0):
+        """ids (B, T), which stand at the places first, first + 1, … → (B, T, d_model)."""
+        check_ids("ids", ids, ("B", "T"), self.words.num_embeddings)
+        end = first + ids.shape[1]
+        check_at_most("the length of a sentence", end, len(self.places))
+        x = self.words(ids) * sqrt(self.words.embedding_dim)  # (B, T, d_model)
+        return self.dropout(x + self.places[first:end])  # (B, T, d_model)
+
+
+class Encoder(nn.Module):
+    """Words → memory: what the source sentence offers to the decoder (section 3.1)."""
+
+    def __init__(self, embed: nn.Module, layers: list[nn.Module], norm: nn.Module):
+        super().__init__()
+        self.embed = embed
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(self, src, mask=None):
+        """src (B, T_src) → memory (B, T_src, d_model)."""
+        x = self.embed(src)  # (B, T_src, d_model)
+        for layer in self.layers:
+            x = layer(x, mask)  # (B, T_src, d_model)
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """Words so far and memory → logits for the next word, at every position (section 3.1)."""
+
+    def __init__(self, embed: nn.Module, layers: list[nn.Module], norm: nn.Module, to_logits):
+        super().__init__()
+        self.embed = embed
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+        self.to_logits = to_logits
+
+    def forward(self, tgt_in, memory, memory_mask=None):
+        """tgt_in (B, T), memory (B, T_src, d_model) → logits (B, T, V)."""
+        x = self.embed(tgt_in)  # (B, T, d_model)
+        # Padding stands at the end of a row: the causal mask keeps it from all real words.
+        mask = causal_mask(tgt_in.shape[1]).to(x.device)  # (T, T)
+        for layer in self.layers:
+            x = layer(x, memory, mask, memory_mask)  # (B, T, d_model)
+        return self.to_logits(self.norm(x))  # (B, T, V)
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder: `model(src, tgt_in)` to train, `start` and `step` to decode.
+
+    `residual` is PreNorm or PostNorm. The defaults are the sizes of the course's number words.
+
+    Raises:
+        ValueError: if d_model is odd or not divisible by n_heads, if a word id lies outside the
+            vocabulary, or if a sentence is longer than max_len.
+    """
+
+    def __init__(
+        self, n_src, n_tgt, d_model=64, n_heads=2, d_ff=256, n_layers=2,
+        residual=PreNorm, dropout=0.0, max_len=1024,
+    ):  # fmt: skip
+        super().__init__()
+        sizes = d_model, d_ff, residual, dropout
+
+        def heads():
+            return MultiHeadAttention(d_model, n_heads)
+
+        self.encoder = Encoder(
+            Embedding(n_src, d_model, max_len, dropout),
+            [EncoderLayer(heads(), *sizes) for _ in range(n_layers)],
+            residual.last(d_model),
+        )
+        self.decoder = Decoder(
+            Embedding(n_tgt, d_model, max_len, dropout),
+            [DecoderLayer(heads(), heads(), *sizes) for _ in range(n_layers)],
+            residual.last(d_model),
+            nn.Linear(d_model, n_tgt),
+        )
+
+    def forward(self, src, tgt_in):
+        """src (B, T_src), tgt_in (B, T) → logits (B, T, V), with the true words read in."""
+        memory, memory_mask = self.encode(src)
+        return self.decoder(tgt_in, memory, memory_mask)  # (B, T, V)
+
+    def encode(self, src):
+        """src (B, T_src) → memory (B, T_src, d_model), and its mask (B, 1, T_src)."""
+        mask = (src != PAD)[:, None, :]  # (B, 1, T_src): padding stays out
+        return self.encoder(src, mask), mask
+
+    def start(self, src):
+        """src (B, T_src) → decoder state: memory, its mask, and the words so far, (B, 0)."""
+        return *self.encode(src), src[:, :0]
+
+    def step(self, state, token):
+        """One word in, token (B,); logits (B, V) for the next word and the new state out.
+
+        Computes all words so far once more. `CachedTransformer` does not.
+        """
+        memory, memory_mask, words = state
+        words = torch.cat([words, token[:, None]], dim=1)  # (B, T + 1)
+        logits = self.decoder(words, memory, memory_mask)  # (B, T + 1, V)
+        return logits[:, -1], (memory, memory_mask, words)  # (B, V)
+
+
+@torch.no_grad()
+def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Tensor):
+    """Which source word each written word looks at: (n_layers, B, H, T, T_src).
+
+    The attention runs as ever; beside it, its weights are computed once more to be looked at.
+    """
+    maps = []
+
+    def look(attend, arguments, _):
+        maps.append(attend.weights(*arguments))  # (B, H, T, T_src)
+
+    hooks = [layer.cross.register_forward_hook(look) for layer in model.decoder.layers]
+    try:
+        model(src, tgt_in)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(maps)  # (n_layers, B, H, T, T_src)
+
+
+def read_next(layer: DecoderLayer, x, past, projected, memory_mask):
+    """Run a decoder layer on the next position alone, x (B, 1, d_model).
+
+    `past` holds the keys and values of the positions before, `projected` those of the memory.
+    Returns x (B, 1, d_model), and the keys and values with the new position behind them.
+    """
+
+    def look_back(x):
+        nonlocal past
+        pairs = zip(past, layer.attend.project(x), strict=True)
+        past = [torch.cat(pair, dim=2) for pair in pairs]  # (B, H, T + 1, d_k) each
+        return layer.attend(x, past)
+
+    x = layer.around_attend(x, look_back)  # (B, 1, d_model)
+    x = layer.around_cross(x, lambda x: layer.cross(x, projected, memory_mask))
+    return layer.around_feed_forward(x, layer.feed_forward), past
+
+
+class CachedTransformer(Transformer):
+    """The same weights and the same output, but `step` computes the new position only.
+
+    Use: `cached.load_state_dict(model.state_dict())`. The state holds the mask of the memory, then
+    for each layer keys and values of the words so far, and keys and values of the memory.
+    """
+
+    def start(self, src):
+        """src (B, T_src) → decoder state, nothing written yet."""
+        memory, memory_mask = self.encode(src)
+        state = [memory_mask]
+        for layer in self.decoder.layers:
+            projected = layer.cross.project(memory)  # (B, H, T_src, d_k) each
+            nothing_yet = [x[:, :, :0] for x in projected]  # (B, H, 0, d_k) each
+            state += [*nothing_yet, *projected]
+        return tuple(state)
+
+    def step(self, state, token):
+        """One word in, token (B,); logits (B, V) for the next word and the new state out."""
+        memory_mask, *kept = state
+        x = self.decoder.embed(token[:, None], first=kept[0].shape[2])  # (B, 1, d_model)
+        state = [memory_mask]
+        for n, layer in enumerate(self.decoder.layers):
+            past, projected = kept[4 * n : 4 * n + 2], kept[4 * n + 2 : 4 * n + 4]
+            x, past = read_next(layer, x, past, projected, memory_mask)
+            state += [*past, *projected]
+        return self.decoder.to_logits(self.decoder.norm(x))[:, 0], tuple(state)  # (B, V)
