@@ -40,5 +40,5 @@ def pytest_xdist_make_scheduler(config, log) -> LoadScopeScheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest tests early, so that no worker is left alone with them."""
-    items.sort(key=lambda item: item.path.name != "test_instruction_sets.py")
+    """Start with what takes longest, the notebooks, so that no worker is left alone with one."""
+    items.sort(key=lambda item: item.path.suffix != ".ipynb")

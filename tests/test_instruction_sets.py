@@ -1,7 +1,8 @@
 """The stored outputs hold on other processors: every notebook, strictly, on two instruction sets.
 
 torch picks its code by the processor; ATEN_CPU_CAPABILITY makes it take an older processor's. The
-numbers then differ in the last digits, and a notebook that prints too many of them fails.
+numbers then differ in the last digits, and a notebook that prints too many of them fails. This
+takes twice as long as all other tests: it runs with `python course.py test -m instruction_sets`.
 """
 
 import os
@@ -38,6 +39,7 @@ def run_strictly(notebook: Path, capability: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.instruction_sets
 @pytest.mark.parametrize("capability", ["avx2", "default"])
 @pytest.mark.parametrize(
     "notebook", course_notebooks(), ids=lambda path: path.relative_to(ROOT).as_posix()

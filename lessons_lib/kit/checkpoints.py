@@ -32,6 +32,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, task: Task) -> None:
     does not fit, the model stays as it was.
 
     Raises:
+        OSError: if the file cannot be opened.
         ValueError: "path: …" if it is no checkpoint, if a weight is missing, unknown or of another
             shape, or if the vocabularies differ.
     """
@@ -39,10 +40,13 @@ def load_checkpoint(path: str | Path, model: nn.Module, task: Task) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         weights = content["weights"]
         vocabularies = {name: content[name] for name in ("src_vocab", "tgt_vocab")}
-    except FileNotFoundError:
+    except OSError:
         raise
     except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise ValueError(f"{path}: expected a checkpoint of save_checkpoint, got {error}") from None
+        raise ValueError(
+            f"{path}: expected a checkpoint of save_checkpoint, got a file that cannot be read as "
+            f"one ({type(error).__name__})"
+        ) from None
     for name, words in vocabularies.items():
         wanted = getattr(task, name)
         if words != wanted:

@@ -116,22 +116,35 @@ def number_words(
 
 
 def read_pairs(
-    path: str | Path, max_words: int = 10_000, n_test: int = 1000, seed: int = 0
+    path: str | Path,
+    max_words: int = 10_000,
+    max_length: int = 200,
+    n_test: int = 1000,
+    seed: int = 0,
 ) -> Task:
     """Read your own sentence pairs: a UTF-8 text file, one pair a line, two columns and a tab.
 
     Text is lower-cased and split into words, punctuation marks and single Chinese or Japanese
     characters. A vocabulary holds the `max_words` most frequent words of the training pairs; other
     words become `<unk>`. A tenth of the source sentences, at most `n_test`, is held out for tests.
-    Windows line ends and blank lines are accepted.
+    Windows line ends and blank lines are accepted. All rows are padded to the longest: that is why
+    a sentence has at most `max_length` words.
 
     Raises:
-        ValueError: "path:line: …" for a line that is not UTF-8 or has not two filled columns;
-            "path: …" for a file without a pair.
+        ValueError: "path:line: …" for a line that is not UTF-8, has not two filled columns, or is
+            too long; "path: …" for a file without a pair.
     """
-    check_positive("max_words", max_words)
-    check_positive("n_test", n_test)
-    pairs = [(split_text(src), split_text(tgt)) for src, tgt in _read_columns(Path(path))]
+    for name, value in (("max_words", max_words), ("max_length", max_length), ("n_test", n_test)):
+        check_positive(name, value)
+    pairs = []
+    for where, columns in _read_columns(Path(path)):
+        src, tgt = (split_text(column) for column in columns)
+        if max(len(src), len(tgt)) > max_length:
+            raise ValueError(
+                f"{where}: expected at most {max_length} words in a sentence (max_length), got "
+                f"{max(len(src), len(tgt))}"
+            )
+        pairs.append((src, tgt))
     sources = list(dict.fromkeys(tuple(src) for src, _ in pairs))
     random.Random(seed).shuffle(sources)
     held_out = set(sources[: min(n_test, len(sources) // 10)])
@@ -179,7 +192,7 @@ def _draw_numbers(max_digits: int, count: int, rng: random.Random) -> list[int]:
     return list(numbers)
 
 
-def _read_columns(path: Path) -> Iterable[tuple[str, str]]:
+def _read_columns(path: Path) -> Iterable[tuple[str, list[str]]]:
     n_pairs = 0
     for line_number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         where = f"{path}:{line_number}"
@@ -197,7 +210,7 @@ def _read_columns(path: Path) -> Iterable[tuple[str, str]]:
                 f"of {len(columns)}: {text[:60]!r}"
             )
         n_pairs += 1
-        yield columns[0], columns[1]
+        yield where, columns
     if n_pairs == 0:
         raise ValueError(f"{path}: expected at least one sentence pair, got none")
 

@@ -48,6 +48,24 @@ def test_the_same_seed_gives_the_same_batches(task):
     assert all(torch.equal(next(one)[0], next(two)[0]) for _ in range(9))
 
 
+def test_a_batch_of_long_sentences_has_fewer_rows(task):
+    """Padding counted, source and target of a batch stay within `max_tokens`; nothing is lost."""
+    src, tgt = task.train
+    batches = bucketed_batches(src, tgt, batch_size=64, max_tokens=300)
+    sizes, rows = set(), 0
+    while rows < len(src):
+        batch_src, batch_tgt = next(batches)
+        assert batch_src.numel() + batch_tgt.numel() <= 300
+        sizes.add(len(batch_src))
+        rows += len(batch_src)
+    assert rows == len(src) and len(sizes) > 3
+
+
+def test_a_pair_longer_than_a_batch_may_be_stands_alone(task):
+    batches = bucketed_batches(*task.train, max_tokens=1)
+    assert {len(next(batches)[0]) for _ in range(40)} == {1}
+
+
 def test_trim_cuts_what_is_padding_in_every_row():
     assert trim(torch.tensor([[4, 5, 0, 0], [4, 0, 0, 0]])).tolist() == [[4, 5], [4, 0]]
 
@@ -112,6 +130,16 @@ def test_training_moves_every_parameter_and_leaves_the_model_in_eval_mode(task):
     train(model, task, steps=2, batch_size=200)
     assert not model.training
     assert all(not torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+def test_training_takes_another_loss_and_another_warm_up(task):
+    def halved(logits, labels):
+        return token_loss(logits, labels) / 2
+
+    usual = train(model_for(task), task, steps=3)
+    assert train(model_for(task), task, steps=3, loss_of=halved)[0] == pytest.approx(usual[0] / 2)
+    slow = train(model_for(task), task, steps=3, warmup=1.0)
+    assert slow[0] == usual[0] and slow[2] != usual[2]
 
 
 def test_training_clips_gradients_to_length_one(task, monkeypatch):

@@ -179,6 +179,10 @@ def test_one_pair_is_enough_to_load(tmp_path):
         (b"a\tb\tc\n", r"pairs.tsv:1: expected two filled columns.*got 3 filled of 3"),
         (b"a\t\n", r"pairs.tsv:1: expected two filled columns.*got 1 filled of 2"),
         (b"a\tb\n\xff\tb\n", r"pairs.tsv:2: not UTF-8 text, byte 0xff"),
+        (
+            b"a\tb\n" + b"word " * 201 + b"\tb\n",
+            r"pairs.tsv:2: expected at most 200 words in a sentence \(max_length\), got 201",
+        ),
         (b"", r"pairs.tsv: expected at least one sentence pair, got none"),
         (b"\r\n\n", r"pairs.tsv: expected at least one sentence pair, got none"),
     ],
@@ -186,6 +190,19 @@ def test_one_pair_is_enough_to_load(tmp_path):
 def test_read_pairs_names_the_file_and_the_line(tmp_path, data, message):
     with pytest.raises(ValueError, match=message):
         read_pairs(write(tmp_path, data))
+
+
+def test_a_hundred_thousand_lines_are_read_and_a_fault_in_the_last_is_found(tmp_path):
+    lines = [
+        f"the word w{n % 7000} stands here\tdas wort v{n % 7000} steht hier" for n in range(10**5)
+    ]
+    path = write(tmp_path, "\n".join(lines).encode())
+    task = read_pairs(path, max_words=5000)
+    assert len(task.train[0]) + len(task.test[0]) == 10**5
+    assert len(task.src_vocab) == len(task.tgt_vocab) == 5000 + len(SPECIALS)
+    path.write_bytes(path.read_bytes() + b"\nno second column")
+    with pytest.raises(ValueError, match=r"pairs.tsv:100001: expected two filled columns"):
+        read_pairs(path)
 
 
 def test_text_is_split_into_words_marks_and_characters():

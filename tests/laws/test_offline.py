@@ -117,8 +117,9 @@ def test_a_notebook_stays_in_one_kernel(tmp_path, suite):
 
 
 def test_what_takes_longest_comes_first(tmp_path, suite):
-    plant(tmp_path, {"tests/test_instruction_sets.py": "def test_slow(): ...\n"})
-    assert suite("-n0", "-q", "--collect-only").split()[:2] == [
-        "tests/test_instruction_sets.py::test_slow",
+    plant_notebook(tmp_path, "notebooks/01_a.ipynb", "x = 1", "y = x")
+    assert suite("-n0", "-q", "--collect-only").split("\n")[:3] == [
+        "notebooks/01_a.ipynb::Cell 0",
+        "notebooks/01_a.ipynb::Cell 1",
         "tests/test_a.py::test_quick",
     ]
