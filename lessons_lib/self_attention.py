@@ -69,5 +69,6 @@ class SelfAttention(nn.Module):
             return self.weights(query, projected, mask) @ value  # (B, T_q, d_v)
         # torch's fast form wants an axis of heads, here of one: (B, 1, T, d)
         q, k, v = (x[:, None] for x in (self.w_q(query), key, value))
-        mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]  # (B, 1, T_q or 1, T_k)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0]  # (B, T_q, d_v)
