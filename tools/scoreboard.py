@@ -31,17 +31,39 @@ from lessons_lib.kit.seeding import seed_everything  # noqa: E402
 from lessons_lib.kit.tasks import Task, number_words  # noqa: E402
 from lessons_lib.kit.training import train  # noqa: E402
 from lessons_lib.multi_head_attention import MultiHeadAttention  # noqa: E402
-from lessons_lib.rnn_bottleneck import EncoderDecoder  # noqa: E402
+from lessons_lib.rnn_bottleneck import GRU, EncoderDecoder  # noqa: E402
 from lessons_lib.transformer import CachedTransformer, PostNorm, PreNorm  # noqa: E402
 
 RATES = (2e-3, 4e-3, 7e-3, 1e-2, 1.5e-2)
 BUDGETS = (400, 600)  # steps of 64 sentence pairs
 SEEDS = (0, 1, 2)
 
+
+class ForwardEncoder(nn.Module):
+    """Annotations of one GRU that reads forwards: what does reading in both directions add?"""
+
+    def __init__(self, n_words: int, d_embed: int, d_hidden: int):
+        super().__init__()
+        self.embed = nn.Embedding(n_words, d_embed)
+        self.rnn = GRU(d_embed, d_hidden)
+
+    def forward(self, src):
+        """src (B, T_src) → annotations (B, T_src, d_hidden)."""
+        states, _ = self.rnn(self.embed(src))  # (B, T_src, d_hidden)
+        return states
+
+
+def reading_forwards(n_src: int, n_tgt: int) -> nn.Module:
+    model = AttentionEncoderDecoder(n_src, n_tgt, d_embed=56)
+    model.encoder = ForwardEncoder(n_src, d_embed=56, d_hidden=128)
+    return model
+
+
 Build = Callable[[int, int], nn.Module]
 MODELS: dict[str, Build] = {
     "GRU, one vector": lambda src, tgt: EncoderDecoder(src, tgt),
     "GRU with attention": lambda src, tgt: AttentionEncoderDecoder(src, tgt, d_embed=56),
+    "GRU with attention, reading forwards": reading_forwards,
     "GRU with 4 heads": lambda src, tgt: AttentionEncoderDecoder(
         src, tgt, d_embed=48, attend=MultiHeadAttention(128, n_heads=4)
     ),

@@ -40,6 +40,12 @@ def test_the_transformer_reaches_99_percent_with_every_seed(rows):
     assert min(row.exact_match for row in last) >= 0.99
 
 
+def test_attention_alone_makes_the_curve_flat(rows):
+    """Lesson 2 changes two things; reading in both directions is not the one that counts."""
+    for row in finals(rows, "GRU with attention, reading forwards", 400):
+        assert min(row.by_length.values()) > 0.98
+
+
 def test_a_row_can_be_measured_again(rows):
     """Another instruction set moves exact match between the extremes by points (DECISIONS.md)."""
     row = next(row for row in finals(rows, "Transformer, pre-norm", 400) if row.seed == 0)
