@@ -39,10 +39,10 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
 
 
 def length_penalty(T, alpha: float):
-    """What a beam divides log p by, so that long sentences stay in the race: ((5 + T) / 6)^alpha.
+    """What log p is divided by, so that long sentences stay in the race: ((5 + T) / 6)^alpha.
 
-    T counts the words written, EOS included. Wu et al. 2016 (arXiv 1609.08144), section 7,
-    equation 14. With alpha 0 nothing is divided.
+    T, a number or a tensor, counts the words written, EOS included; the result has its shape. With
+    alpha 0 nothing is divided. Wu et al. 2016 (arXiv 1609.08144), section 7, equation 14.
     """
     return ((5 + T) / 6) ** alpha
 
@@ -64,13 +64,12 @@ def best_continuations(logits, log_p, n_words, ended, alpha: float):
 
 
 @torch.no_grad()
-def beam_decode(
-    model, src: torch.Tensor, width: int = 4, alpha: float = 0.6, max_steps: int = 40
-) -> torch.Tensor:
+def beam_decode(model, src, width: int = 4, alpha: float = 0.6, max_steps: int = 40):
     """Translate by keeping the `width` best beginnings at every step: (B, T_src) → (B, T).
 
     Returns, for each sentence, the beam with the highest log p / `length_penalty`, written as
-    `greedy_decode` writes it; with width 1 that is what greedy decoding gives.
+    `greedy_decode` writes it; with width 1 that is what greedy decoding gives. The search stops
+    when all beams have ended, or after `max_steps` words; then a beam may win without an end.
 
     Raises:
         ValueError: if `width` or `max_steps` is not a whole number of at least 1.

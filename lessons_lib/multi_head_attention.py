@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lessons_lib.kit.arguments import check_divisible, check_projected, check_shape
+from lessons_lib.kit.arguments import check_divisible, check_positive, check_projected, check_shape
 from lessons_lib.masking import masked_softmax
 from lessons_lib.self_attention import dot_product_scores
 
@@ -13,9 +13,10 @@ def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     """Cut every vector into `n_heads` pieces of equal width: (B, T, D) → (B, H, T, D/H).
 
     Raises:
-        ValueError: if D is not divisible by `n_heads`, or x has not three axes.
+        ValueError: if D is not divisible by `n_heads`, or x has not three axes, none of them empty.
     """
     check_shape("x", x, ("B", "T", "D"))
+    check_positive("n_heads", n_heads)
     check_divisible("the last axis of x", x.shape[-1], by=n_heads)
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (B, T, H, D/H) → (B, H, T, D/H)
 
@@ -24,7 +25,7 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
     """Put the pieces side by side again: (B, H, T, d) → (B, T, H·d). Undoes `split_heads`.
 
     Raises:
-        ValueError: if x has not four axes.
+        ValueError: if x has not four axes, none of them empty.
     """
     check_shape("x", x, ("B", "H", "T", "d"))
     return x.transpose(1, 2).flatten(2)  # (B, T, H, d) → (B, T, H·d)
@@ -38,8 +39,10 @@ class MultiHeadAttention(nn.Module):
     weights.
 
     A mask is boolean, True = may attend: (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), the same for all
-    heads. A query without any allowed key gets a context of zeros from every head, with finite
-    gradients. All inputs must be finite, the masked ones too: a weight of 0 times NaN is NaN.
+    heads. A query without any allowed key gets a context of zeros from every head, and so the bias
+    of `w_o` as its output, with finite gradients. All inputs must be finite, the masked ones too: a
+    weight of 0 times NaN is NaN. A subclass may override `scores`; `forward` then goes step by
+    step, and otherwise runs torch's fast form, which never stores the weights.
 
     Raises:
         TypeError: if the mask is not boolean.
@@ -48,6 +51,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
+        check_positive("n_heads", n_heads)
         check_divisible("d_model", d_model, by=n_heads)
         self.n_heads = n_heads
         self.w_q = nn.Linear(d_model, d_model)
@@ -69,7 +73,8 @@ class MultiHeadAttention(nn.Module):
         """Who looks at whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
         check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
         key, _ = projected
-        mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
         query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
         return masked_softmax(self.scores(query, key), mask)  # (B, H, T_q, T_k)
 
@@ -80,7 +85,8 @@ class MultiHeadAttention(nn.Module):
             context = self.weights(query, projected, mask) @ value  # (B, H, T_q, d_k)
         else:
             check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
-            mask = None if mask is None else mask[..., None, :, :]  # (…, 1, T_q or 1, T_k)
+            if mask is not None and mask.dim() == 3:
+                mask = mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
             query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
             context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.w_o(merge_heads(context))  # (B, T_q, d_model)

@@ -7,7 +7,12 @@ Press et al. 2021 (ALiBi, arXiv 2108.12409).
 import torch
 from torch import nn
 
-from lessons_lib.kit.arguments import check_at_most, check_divisible, check_positive
+from lessons_lib.kit.arguments import (
+    check_at_most,
+    check_divisible,
+    check_positive,
+    check_vectors,
+)
 
 
 def angles(T: int, d_model: int) -> torch.Tensor:
@@ -17,7 +22,7 @@ def angles(T: int, d_model: int) -> torch.Tensor:
     (Vaswani et al. 2017, section 3.5).
 
     Raises:
-        ValueError: if T is below 1, or d_model is odd.
+        ValueError: if T is no whole number of at least 1, or d_model no even one.
     """
     check_positive("T", T)
     check_divisible("d_model", d_model, by=2)
@@ -29,10 +34,11 @@ def positional_encoding(T: int, d_model: int) -> torch.Tensor:
     """Write each position as sines and cosines, to be added to the words: (T, d_model).
 
     Column 2i holds the sine, column 2i + 1 the cosine of clock i (Vaswani et al. 2017, section
-    3.5).
+    3.5). The result is float32 on the CPU, so that every place is exact; for words `x` of another
+    type or on another device, add `positional_encoding(T, d_model).to(x)`.
 
     Raises:
-        ValueError: if T is below 1, or d_model is odd.
+        ValueError: if T is no whole number of at least 1, or d_model no even one.
     """
     turned = angles(T, d_model)  # (T, d_model/2)
     return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)  # (T, d_model)
@@ -42,11 +48,13 @@ class LearnedPositions(nn.Module):
     """A table with one trained vector for each position (Gehring et al. 2017, arXiv 1705.03122).
 
     Raises:
-        ValueError: if a sentence is longer than the table.
+        ValueError: if a size is below 1, or a sentence is longer than the table.
     """
 
     def __init__(self, max_len: int, d_model: int):
         super().__init__()
+        check_positive("max_len", max_len)
+        check_positive("d_model", d_model)
         self.table = nn.Embedding(max_len, d_model)
 
     def forward(self, T: int):
@@ -59,15 +67,19 @@ class LearnedPositions(nn.Module):
 def rotate(x: torch.Tensor) -> torch.Tensor:
     """Turn each pair of columns of a query or key by the angle of its position (RoPE).
 
-    x (…, T, d) → the same shape; columns 2i and 2i + 1 turn like clock i. The dot product of a
-    rotated query and a rotated key depends on how far apart they stand, and on nothing else about
-    their places (Su et al. 2021, section 3.2).
+    x (…, T, d) → the same shape, type and device; columns 2i and 2i + 1 turn like clock i. The dot
+    product of a rotated query and a rotated key depends on how far apart they stand, and on nothing
+    else about their places (Su et al. 2021, section 3.2, equations 14 to 16). The angles are
+    computed in float32, whatever the type of x.
 
     Raises:
-        ValueError: if d is odd.
+        TypeError: if x is not a tensor of floating-point numbers.
+        ValueError: if x has fewer than two axes, T is 0 or d is odd.
     """
-    turned = angles(*x.shape[-2:]).to(x.device)  # (T, d/2)
-    cos, sin = turned.cos(), turned.sin()  # (T, d/2) each
+    check_vectors("x", x)
+    check_divisible("the last axis of x", x.shape[-1], by=2)
+    turned = angles(*x.shape[-2:])  # (T, d/2)
+    cos, sin = turned.cos().to(x), turned.sin().to(x)  # (T, d/2) each
     even, odd = x[..., 0::2], x[..., 1::2]  # (…, T, d/2) each
     pair = [even * cos - odd * sin, even * sin + odd * cos]  # (…, T, d/2) each
     return torch.stack(pair, dim=-1).flatten(-2)  # (…, T, d)
@@ -78,13 +90,14 @@ def alibi_bias(T: int, n_heads: int) -> torch.Tensor:
 
     Head h (from 1) subtracts 2^(−8h/H) for each position between query and key (Press et al. 2021,
     section 3). Meant for causal attention: keys ahead of the query get 0, and the mask blocks them.
+    The result is float32 on the CPU; add `alibi_bias(T, n_heads).to(scores)`.
 
     Raises:
-        ValueError: if T or n_heads is below 1.
+        ValueError: if T or n_heads is no whole number of at least 1.
     """
     check_positive("T", T)
     check_positive("n_heads", n_heads)
     place = torch.arange(T)
     back = (place[:, None] - place).clamp(min=0)  # (T, T): how far behind the query the key stands
-    slope = 2.0 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)  # (H,)
+    slope = 2.0 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)  # (H,): one for each head
     return -slope[:, None, None] * back  # (H, T, T)

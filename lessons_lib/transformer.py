@@ -9,7 +9,7 @@ from math import sqrt
 import torch
 from torch import nn
 
-from lessons_lib.kit.arguments import check_at_most, check_ids
+from lessons_lib.kit.arguments import check_at_most, check_ids, check_positive
 from lessons_lib.kit.vocabulary import PAD
 from lessons_lib.masking import causal_mask
 from lessons_lib.multi_head_attention import MultiHeadAttention
@@ -32,6 +32,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int):
         super().__init__()
+        check_positive("d_ff", d_ff)
         self.w_1 = nn.Linear(d_model, d_ff)
         self.w_2 = nn.Linear(d_ff, d_model)
 
@@ -41,9 +42,9 @@ class FeedForward(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """x + f(norm(x)): nothing is normalised on the residual stream itself.
+    """x + f(norm(x)): the residual stream itself is never normalised.
 
-    Xiong et al. 2020 (arXiv 2002.04745), section 3.2.
+    Xiong et al. 2020 (arXiv 2002.04745), section 3.2. Dropout falls on what is added.
     """
 
     last = nn.LayerNorm  # what a stack of layers ends with: its sum was never normalised
@@ -59,7 +60,10 @@ class PreNorm(nn.Module):
 
 
 class PostNorm(nn.Module):
-    """norm(x + f(x)): the norm stands on the residual stream, as published (section 3.1)."""
+    """norm(x + f(x)): the norm stands on the residual stream, as published (section 3.1).
+
+    Dropout falls on what is added (section 5.4).
+    """
 
     last = nn.Identity  # what a stack of layers ends with: nothing, the last norm was its layer's
 
@@ -74,7 +78,11 @@ class PostNorm(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then feed-forward, each around the residual stream (section 3.1)."""
+    """Self-attention, then feed-forward, each added to the residual stream (section 3.1).
+
+    `attend` is any module with `project` and `forward` as `MultiHeadAttention` has them. `residual`
+    is `PreNorm` or `PostNorm`. Equal to `torch.nn.TransformerEncoderLayer` with the same weights.
+    """
 
     def __init__(self, attend: nn.Module, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
         super().__init__()
@@ -90,7 +98,11 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention to the memory, feed-forward (section 3.1)."""
+    """Self-attention, cross-attention to the memory, feed-forward (section 3.1).
+
+    `attend` and `cross` are any modules with `project` and `forward` as `MultiHeadAttention` has
+    them. Equal to `torch.nn.TransformerDecoderLayer` with the same weights.
+    """
 
     def __init__(self, attend, cross, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
         super().__init__()
@@ -110,7 +122,12 @@ class DecoderLayer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Words times √d_model, plus sinusoids for their places (sections 3.4, 3.5)."""
+    """Words times √d_model, plus sinusoids for their places (sections 3.4, 3.5).
+
+    Raises:
+        ValueError: if d_model is odd, if an id lies outside the vocabulary, or if a sentence is
+            empty or longer than max_len.
+    """
 
     def __init__(self, n_words: int, d_model: int, max_len: int, dropout: float = 0.0):
         super().__init__()
@@ -129,7 +146,10 @@ class Embedding(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Words → memory: what the source sentence offers to the decoder (section 3.1)."""
+    """Words → memory: what the source sentence offers to the decoder (section 3.1).
+
+    `norm` closes the stack: `residual.last` of its layers.
+    """
 
     def __init__(self, embed: nn.Module, layers: list[nn.Module], norm: nn.Module):
         super().__init__()
@@ -146,7 +166,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Words so far and memory → logits for the next word, at every position (section 3.1)."""
+    """Words so far and memory → logits for the next word, at every position (section 3.1).
+
+    `norm` closes the stack: `residual.last` of its layers.
+    """
 
     def __init__(self, embed: nn.Module, layers: list[nn.Module], norm: nn.Module, to_logits):
         super().__init__()
@@ -169,10 +192,12 @@ class Transformer(nn.Module):
     """Encoder and decoder: `model(src, tgt_in)` to train, `start` and `step` to decode.
 
     `residual` is PreNorm or PostNorm. The defaults are the sizes of the course's number words.
+    With PreNorm it equals `torch.nn.Transformer` between embeddings and logits; with PostNorm too,
+    but for the norm that torch puts behind its last layer, which the paper does not have.
 
     Raises:
-        ValueError: if d_model is odd or not divisible by n_heads, if a word id lies outside the
-            vocabulary, or if a sentence is longer than max_len.
+        ValueError: if d_model is odd or not divisible by n_heads, if a size is below 1, if a word
+            id lies outside the vocabulary, or if a sentence is empty or longer than max_len.
     """
 
     def __init__(
@@ -180,6 +205,7 @@ class Transformer(nn.Module):
         residual=PreNorm, dropout=0.0, max_len=1024,
     ):  # fmt: skip
         super().__init__()
+        check_positive("n_layers", n_layers)
         sizes = d_model, d_ff, residual, dropout
 
         def heads():
@@ -224,9 +250,10 @@ class Transformer(nn.Module):
 
 @torch.no_grad()
 def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Tensor):
-    """Which source word each written word looks at: (n_layers, B, H, T, T_src).
+    """Which source words are looked at for each written word: (n_layers, B, H, T, T_src).
 
-    The attention runs as ever; beside it, its weights are computed once more to be looked at.
+    Row t belongs to the word that is written after reading tgt_in[:, t]. The attention runs as
+    ever; beside it, its weights are computed once more to be looked at.
     """
     maps = []
 

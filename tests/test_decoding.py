@@ -1,9 +1,18 @@
-"""Greedy decoding under the start/step contract."""
+"""Greedy decoding and beam search under the start/step contract."""
+
+import itertools
 
 import pytest
 import torch
 
-from lessons_lib.decoding import greedy_decode, translate
+from lessons_lib.decoding import (
+    beam_decode,
+    best_continuations,
+    greedy_decode,
+    length_penalty,
+    translate,
+)
+from lessons_lib.kit.batches import trim
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.kit.tasks import number_words
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD
@@ -105,3 +114,147 @@ def test_translate_goes_from_words_to_words(task_and_model):
     assert text == task.decode(ids)
     with pytest.raises(ValueError, match="unknown word 'fortytwo'"):
         translate(model, task, "fortytwo")
+
+
+# --- beam search ----------------------------------------------------------------------------------
+
+
+class Table:
+    """A model whose next word depends on the last one only: a table of probabilities (V, V)."""
+
+    def __init__(self, table):
+        self.log_p = table.log()
+
+    def start(self, src):
+        return (torch.zeros(len(src), 1),)
+
+    def step(self, state, token):
+        return self.log_p[token], state
+
+
+def random_table(seed, n_words=7):
+    """Probabilities (V, V); PAD, BOS and UNK are never written."""
+    torch.manual_seed(seed)
+    table = torch.rand(n_words, n_words)
+    table[:, [PAD, BOS, 3]] = 0
+    return table / table.sum(dim=1, keepdim=True)
+
+
+def exhaustive(table, alpha, max_steps):
+    """The best of all sentences with up to `max_steps` words, tried one by one."""
+    log_p, best = table.log(), (-torch.inf, None)
+    for T in range(1, max_steps + 1):
+        for words in itertools.product(range(len(table)), repeat=T):
+            # an ending of its own, or one that max_steps cuts off
+            if EOS in words[:-1] or (words[-1] != EOS and max_steps > T):
+                continue
+            total = sum(log_p[pair].item() for pair in itertools.pairwise((BOS, *words)))
+            best = max(best, (total / ((5 + T) / 6) ** alpha, words))
+    return list(best[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+def test_a_beam_as_wide_as_all_sentences_finds_the_best(seed, alpha):
+    table = random_table(seed)
+    found = beam_decode(Table(table), SRC[:1], width=200, alpha=alpha, max_steps=4)
+    assert found[0].tolist() == exhaustive(table, alpha, max_steps=4)
+
+
+def test_two_beams_find_what_greedy_misses():
+    table = torch.zeros(8, 8)
+    table[BOS, [4, 5]] = torch.tensor([0.6, 0.4])
+    table[4, [6, 7]], table[5, 6], table[[6, 7], EOS] = 0.5, 1.0, 1.0
+    model = Table(table)
+    assert greedy_decode(model, SRC[:1]).tolist() == [[4, 6, EOS]]
+    assert beam_decode(model, SRC[:1], width=2, alpha=0.0).tolist() == [[5, 6, EOS]]
+
+
+def test_a_finished_beam_stays_in_the_race_and_may_win():
+    table = torch.zeros(6, 6)
+    table[BOS, [EOS, 4]] = torch.tensor([0.4, 0.6])
+    table[4, [4, EOS]] = torch.tensor([0.5, 0.5])  # never better than 0.3
+    assert beam_decode(Table(table), SRC, width=2, alpha=0.0).tolist() == [[EOS], [EOS]]
+    longer = beam_decode(Table(table), SRC, width=2, alpha=4.0, max_steps=6)
+    assert longer.shape[1] > 1, "a strong length penalty prefers the longer sentence"
+
+
+def test_length_penalty_is_equation_14():
+    assert length_penalty(1, 0.6) == 1.0
+    assert length_penalty(7, 1.0) == pytest.approx(2.0)
+    assert length_penalty(19, 0.5) == pytest.approx(2.0)
+    assert length_penalty(19, 0.0) == 1.0
+    assert torch.equal(length_penalty(torch.tensor([1, 7]), 1.0), torch.tensor([1.0, 2.0]))
+
+
+def test_best_continuations_by_a_loop():
+    torch.manual_seed(0)
+    B, width, V, alpha = 3, 4, 6, 0.7
+    logits, log_p = torch.randn(B, width, V), -torch.rand(B, width)
+    n_words = torch.randint(1, 5, (B, width))
+    ended = torch.tensor([[False, True, False, False]] * B)
+    beam, word, new = best_continuations(logits, log_p, n_words, ended, alpha)
+    for b in range(B):
+        ways = []
+        for k, v in itertools.product(range(width), range(V)):
+            if ended[b, k] and v != PAD:
+                continue
+            step = 0.0 if ended[b, k] else logits[b, k].log_softmax(0)[v].item()
+            total = log_p[b, k].item() + step
+            T = n_words[b, k].item() + (0 if ended[b, k] else 1)
+            ways.append((total / length_penalty(T, alpha), k, v, total))
+        best = sorted(ways, reverse=True)[:width]
+        assert list(zip(beam[b].tolist(), word[b].tolist(), strict=True)) == [w[1:3] for w in best]
+        assert new[b].tolist() == pytest.approx([w[3] for w in best], abs=1e-5)
+
+
+def test_best_continuations_leaves_its_inputs_alone():
+    inputs = torch.randn(2, 3, 5), -torch.rand(2, 3), torch.ones(2, 3), torch.eye(3)[:2] > 0
+    before = [x.clone() for x in inputs]
+    best_continuations(*inputs, 0.6)
+    assert all(map(torch.equal, inputs, before))
+
+
+@pytest.mark.parametrize("name", ["width", "max_steps"])
+@pytest.mark.parametrize("value", [0, -2, 1.5, True])
+def test_width_and_max_steps_are_checked(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1"):
+        beam_decode(Table(random_table(0)), SRC, **{name: value})
+
+
+def test_a_beam_may_be_wider_than_the_vocabulary():
+    found = beam_decode(Table(random_table(1)), SRC, width=50, max_steps=1)
+    assert torch.equal(found, greedy_decode(Table(random_table(1)), SRC, max_steps=1))
+
+
+def test_width_one_is_greedy(task_and_model):
+    task, model = task_and_model
+    src = task.test[0]
+    greedy = greedy_decode(model, src, max_steps=12)
+    beam = beam_decode(model, src, width=1, max_steps=12)
+    assert torch.equal(beam, trim(greedy))
+
+
+def test_a_batch_of_beams_decodes_like_its_rows_alone(task_and_model):
+    task, model = task_and_model
+    src = task.test[0][:20]
+    together = beam_decode(model, src, width=3, max_steps=12)
+    for row in range(0, 20, 3):
+        alone = beam_decode(model, src[row : row + 1], width=3, max_steps=12)
+        assert torch.equal(alone[0], trim(together[row : row + 1])[0])
+
+
+def test_no_gradient_is_kept_by_a_beam(task_and_model):
+    task, model = task_and_model
+    seen = []
+    step = model.step
+    model.step = lambda state, token: seen.append(torch.is_grad_enabled()) or step(state, token)
+    beam_decode(model, task.test[0][:2], width=2, max_steps=3)
+    del model.step
+    assert seen and not any(seen)
+
+
+def test_an_empty_source_is_named(task_and_model):
+    _, model = task_and_model
+    with pytest.raises(ValueError, match=r"src must have shape \(B, T_src\) with no empty axis"):
+        beam_decode(model, torch.zeros(2, 0, dtype=torch.long))

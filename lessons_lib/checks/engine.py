@@ -7,17 +7,30 @@ from collections.abc import Callable
 
 from lessons_lib.checks import (
     bahdanau_attention,
+    decoding,
     diagnosis,
     masking,
+    multi_head_attention,
+    positional_encoding,
     rnn_bottleneck,
     self_attention,
+    transformer,
 )
 from lessons_lib.checks.calling import Outcome, call
 from lessons_lib.checks.diagnosis import Finding, Trial, alike
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, Property
 from lessons_lib.checks.verdict import Verdict
 
-LESSONS = (rnn_bottleneck, bahdanau_attention, self_attention, masking)
+LESSONS = (
+    rnn_bottleneck,
+    bahdanau_attention,
+    self_attention,
+    masking,
+    multi_head_attention,
+    positional_encoding,
+    transformer,
+    decoding,
+)
 EXERCISES = {exercise.id: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 
 # Standard output, random numbers and defaults belong to the whole process, not to a thread.

@@ -27,6 +27,21 @@ def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int | str]) -> 
         )
 
 
+def check_vectors(name: str, tensor: torch.Tensor) -> None:
+    """Raise unless `tensor` holds floating-point vectors in rows: (…, T, d), no axis empty.
+
+    Raises:
+        TypeError: if `tensor` is not a tensor of floating-point numbers.
+        ValueError: if it has fewer than two axes, or an empty one.
+    """
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        given = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+        raise TypeError(f"{name} must hold floating-point numbers, got {given}")
+    if tensor.dim() < 2 or 0 in tensor.shape:
+        shape = tuple(tensor.shape)
+        raise ValueError(f"{name} must have shape (…, T, d) with no empty axis, got {shape}")
+
+
 def check_ids(name: str, ids: torch.Tensor, shape: Sequence[int | str], n_words: int) -> None:
     """Raise unless `ids` are whole numbers of the given shape, each in 0 … n_words − 1.
 
@@ -140,3 +155,7 @@ def check_projected(
     check_shape("value", value, (*batch, key.shape[-2], "d_v"))
     if mask is not None:
         check_mask("mask", mask, (len(query), query.shape[1], key.shape[-2]))
+        if mask.dim() < 2:
+            raise ValueError(
+                f"mask must be (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), got {tuple(mask.shape)}"
+            )

@@ -322,6 +322,195 @@ def looking_back(
     return Picture(axes.figure, alt)
 
 
+@house_style()
+def heads(
+    weights: torch.Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    alt: str,
+) -> Picture:
+    """Draw the weights of every head, (H, len(rows), len(columns)), side by side on one scale."""
+    from matplotlib.figure import Figure
+
+    n_heads = len(weights)
+    per_row = 2 if len(columns) > 8 else 4  # maps in one row of the figure
+    n_rows = -(-n_heads // per_row)
+    width = min(n_heads, per_row) * min(6.0, 1.6 + 0.4 * len(columns))
+    height = 1.2 + n_rows * (1.1 + 0.32 * len(rows))
+    figure = Figure(figsize=(max(width, 6.5), height), layout="constrained")
+    panels = figure.subplots(n_rows, min(n_heads, per_row), sharey=True, squeeze=False).flat
+    for head, (axes, matrix) in enumerate(zip(panels, weights.detach().float(), strict=False)):
+        axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.set_title(f"head {head}", loc="center", fontsize=13, pad=6)
+        axes.set_xticks(range(len(columns)), columns, fontsize=11)
+        if max(map(len, columns)) > 3:
+            axes.tick_params("x", rotation=45, rotation_mode="xtick")
+        axes.set_yticks(range(len(rows)), rows, fontsize=11)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=15, weight="bold")
+    figure.supxlabel(x_label, fontsize=13)
+    figure.supylabel(y_label, fontsize=13)
+    return Picture(figure, alt)
+
+
+@house_style()
+def on_a_line(
+    looks: Mapping[str, Sequence[float]], title: str, alt: str, places: Sequence[float]
+) -> Picture:
+    """Draw each softmax as bars over `places`; a triangle stands where its weighted average lies.
+
+    `looks` gives the weights of each softmax, one for each place.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 0.9 + 1.35 * len(looks)), layout="constrained")
+    panels = figure.subplots(len(looks), 1, sharex=True, squeeze=False)[:, 0]
+    for i, (axes, (name, weights)) in enumerate(zip(panels, looks.items(), strict=True)):
+        axes.bar(places, weights, color=COLOURS[i % len(COLOURS)], width=0.5)
+        answer = sum(w * place for w, place in zip(weights, places, strict=True))
+        axes.plot(answer, -0.16, marker="^", color=INK, markersize=13, clip_on=False)
+        axes.text(answer + 0.3, -0.2, f"brings home {answer:.0f}", va="center", fontsize=12)
+        axes.set(ylim=(-0.4, 1.1), yticks=(0, 1), xticks=list(places))
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.grid(visible=False)
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("place, which is also its value")
+    return Picture(figure, alt)
+
+
+@house_style()
+def attention_maps(
+    maps: torch.Tensor, rows: Sequence[str], columns: Sequence[str], title: str, alt: str
+) -> Picture:
+    """Draw one map for each layer and head: `maps` (n_layers, H, len(rows), len(columns)).
+
+    Columns are the words that are looked at. White is 0, dark blue is 1, the same in all maps.
+    """
+    from matplotlib.figure import Figure
+
+    n_layers, n_heads = maps.shape[:2]
+    size = (1.2 + n_heads * (0.9 + 0.24 * len(columns)), 0.6 + n_layers * (1.2 + 0.23 * len(rows)))
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=15, weight="bold")
+    panels = figure.subplots(n_layers, n_heads, sharex=True, sharey=True, squeeze=False)
+    for layer, line in enumerate(panels):
+        for head, axes in enumerate(line):
+            axes.imshow(maps[layer, head].numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=13, pad=6)
+            axes.set_xticks(range(len(columns)), columns, fontsize=11)
+            axes.tick_params("x", rotation=90)
+            axes.set_yticks(range(len(rows)), rows, fontsize=11)
+            axes.grid(visible=False)
+    return Picture(figure, alt)
+
+
+@house_style()
+def transformer(alt: str, title: str = "Two streams, and what is added to them") -> Picture:
+    """Draw encoder and decoder: each a stream upwards, with its sub-layers beside it."""
+    axes = _axes(title, "", "", width=9, height=5.2)
+    axes.set(xlim=(-1.6, 8.6), ylim=(-0.8, 6.0))
+    axes.axis("off")
+    encoder = [("self-attention", -1), ("feed-forward", -1)]
+    decoder = [("self-attention", 1), ("cross-attention", -1), ("feed-forward", 1)]
+    for x, colour, below, above, parts in (
+        (1.6, BLUE, "source words", "memory", encoder),
+        (5.6, GREEN, "words so far", "next word", decoder),
+    ):
+        top = 0.9 + 1.6 * len(parts)
+        axes.text(x, -0.6, below, ha="center", fontsize=13)
+        axes.text(x, top + 0.1, above, ha="center", fontsize=13, weight="bold")
+        stream = {"arrowstyle": "-|>", "color": colour, "linewidth": 5}
+        axes.annotate("", (x, top), (x, -0.25), arrowprops=stream)
+        for n, (part, side) in enumerate(parts):
+            y, near, middle = 0.5 + 1.6 * n, x + 0.9 * side, x + 1.75 * side
+            _arrow(axes, (x, y), (near, y + 0.2))
+            _arrow(axes, (near, y + 0.7), (x + 0.2 * side, y + 0.92))
+            look = {"ha": "center", "va": "center", "weight": "bold"}
+            box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "none"}
+            axes.text(middle, y + 0.45, part, color="white", fontsize=12, bbox=box, **look)
+            ring = {"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": INK}
+            axes.text(x, y + 0.95, "+", fontsize=15, bbox=ring, **look)
+    _arrow(axes, (2.3, 4.2), (3.3, 2.95), colour=RED)
+    return Picture(axes.figure, alt)
+
+
+@house_style()
+def clocks(turned: torch.Tensor, names: Sequence[str], title: str, alt: str) -> Picture:
+    """Draw clocks by position: `turned` (T, len(names)) in radians says how far hands went.
+
+    All hands start at twelve and go clockwise, so that the tip stands at (sine, cosine).
+    """
+    T, n = turned.shape
+    axes = _axes(title, "position", "", width=10, height=1.3 + 0.95 * n)
+    axes.set(xlim=(-0.6, T - 0.4), ylim=(n - 0.5, -0.5), aspect="equal")
+    axes.set_xticks(range(T))
+    axes.set_yticks(range(n), names)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    for clock in range(n):
+        colour = COLOURS[clock % len(COLOURS)]
+        for t, angle in enumerate(turned[:, clock]):
+            tip = (t + 0.36 * angle.sin().item(), clock - 0.36 * angle.cos().item())
+            axes.scatter(t, clock, s=1500, facecolor="none", edgecolor=FAINT, linewidth=1.2)
+            axes.plot([t, tip[0]], [clock, tip[1]], color=colour, linewidth=3)
+            axes.plot(*tip, "o", color=colour, markersize=5)
+    return Picture(axes.figure, alt)
+
+
+@house_style()
+def beam_tree(
+    beginnings: Mapping[tuple[str, ...], tuple[float, bool]],
+    best: tuple[str, ...],
+    title: str,
+    alt: str,
+) -> Picture:
+    """Draw a beam as a tree that grows to the right, one column for each word.
+
+    `beginnings` maps the words so far to their probability and whether the beam kept them. What was
+    dropped is grey, what was kept is blue, and the way to `best` is green.
+    """
+    axes = _axes(title, "", "", height=0.7 + 0.72 * len(beginnings))
+    places = _tree_places(beginnings)
+    for words, (x, y) in places.items():
+        probability, kept = beginnings.get(words, (1.0, True))
+        on_the_way = words == best[: len(words)]
+        colour = GREEN if on_the_way else BLUE if kept else FAINT
+        if words:
+            x_before, y_before = places[words[:-1]]
+            style = "-" if kept else "--"
+            ends = [x_before + 0.37, x - 0.37], [y_before, y]
+            axes.plot(*ends, color=colour, linewidth=1 + 8 * probability, linestyle=style)
+            axes.text(x, y - 0.42, f"{probability:.2f}", ha="center", va="center", fontsize=12)
+        _box(axes, x, words[-1] if words else "start", colour, y)
+    columns, rows = zip(*places.values(), strict=True)
+    axes.set(xlim=(-0.5, max(columns) + 0.5), ylim=(min(rows) - 0.6, max(rows) + 0.4))
+    axes.axis("off")
+    return Picture(axes.figure, alt)
+
+
+def _tree_places(beginnings: Mapping[tuple[str, ...], object]) -> dict[tuple[str, ...], tuple]:
+    """A place (x, y) for each beginning: ends below each other, those before them midway."""
+    heights: dict[tuple[str, ...], float] = {}
+
+    def place(words: tuple[str, ...]) -> float:
+        after = [other for other in beginnings if other[:-1] == words]
+        if after:
+            below = [place(other) for other in after]
+            heights[words] = (below[0] + below[-1]) / 2
+        else:
+            ends = [h for w, h in heights.items() if not any(o[:-1] == w for o in beginnings)]
+            heights[words] = min(ends, default=1.0) - 1.0
+        return heights[words]
+
+    place(())
+    return {words: (1.6 * len(words), height) for words, height in heights.items()}
+
+
 def _box(axes: Axes, x: float, text: str, colour: str, y: float = 0.6) -> None:
     from matplotlib.patches import FancyBboxPatch
 

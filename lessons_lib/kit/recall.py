@@ -1,4 +1,4 @@
-"""Side tasks that show one idea of attention in seconds: recall a value, name the neighbour.
+"""Side tasks that show one idea of attention in seconds: recall a value, name the neighbours.
 
 A batch is a pair (tokens, labels). `tokens` (B, T, n) holds n symbols for each token; a model adds
 up their embeddings. `labels` (B, T) holds the answer wanted at each place, or NOTHING.
@@ -55,6 +55,20 @@ def predecessors(n_rows: int, draw: torch.Generator, n_tokens: int, n_symbols: i
     symbols = torch.randint(n_symbols, (n_rows, n_tokens), generator=draw)  # (B, T)
     nothing = torch.full((n_rows, 1), NOTHING)  # (B, 1)
     return symbols[:, :, None], torch.cat([nothing, symbols[:, :-1]], dim=1)  # (B, T, 1), (B, T)
+
+
+def neighbours(n_rows: int, draw: torch.Generator, n_tokens: int, n_symbols: int) -> Batch:
+    """Who stands left and right of me? Random tokens (B, T, 1); the answer is a pair of symbols.
+
+    A pair is one number, n_symbols · left + right, so there are n_symbols² answers. The first and
+    the last token have one neighbour only and are not asked.
+    """
+    for name, value in (("n_rows", n_rows), ("n_tokens", n_tokens), ("n_symbols", n_symbols)):
+        check_positive(name, value)
+    symbols = torch.randint(n_symbols, (n_rows, n_tokens), generator=draw)  # (B, T)
+    labels = torch.full_like(symbols, NOTHING)  # (B, T)
+    labels[:, 1:-1] = n_symbols * symbols[:, :-2] + symbols[:, 2:]
+    return symbols[:, :, None], labels  # (B, T, 1), (B, T)
 
 
 def learn(

@@ -9,6 +9,7 @@ from lessons_lib.kit.arguments import (
     check_ids,
     check_positive,
     check_shape,
+    check_vectors,
 )
 
 
@@ -62,6 +63,18 @@ def test_fitting_arguments_pass():
         (lambda: check_positive("steps", 0), ValueError, "steps must be .* at least 1, got 0"),
         (lambda: check_positive("steps", True), ValueError, "steps must be .* got True"),
         (lambda: check_at_most("places", 4, 3), ValueError, "places must be at most 3, got 4"),
+        (lambda: check_vectors("x", [1.0]), TypeError, "x must hold floating.* got list"),
+        (
+            lambda: check_vectors("x", torch.ones(2, 3).int()),
+            TypeError,
+            "x must hold floating-point numbers, got torch.int32",
+        ),
+        (
+            lambda: check_vectors("x", torch.ones(4)),
+            ValueError,
+            r"x must have shape \(…, T, d\) with no empty axis, got \(4,\)",
+        ),
+        (lambda: check_vectors("x", torch.ones(3, 0, 4)), ValueError, r"got \(3, 0, 4\)"),
         (lambda: check_divisible("d", 7, 2), ValueError, "d must be divisible by 2, got 7"),
         (lambda: check_divisible("d", 0, 2), ValueError, "d must be a whole number"),
     ],

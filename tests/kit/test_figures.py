@@ -22,7 +22,27 @@ PICTURES = {
     ),
     "timings": lambda: figures.timings({"a": [1.0, 4.0], "b": [2.0, 3.0]}, [64, 128], "T", "alt"),
     "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
+    "beam_tree": lambda: figures.beam_tree(
+        {("a",): (0.6, True), ("b",): (0.4, False), ("a", "c"): (0.5, True)}, ("a", "c"), "T", "alt"
+    ),
+    "heads": lambda: figures.heads(
+        torch.eye(2).expand(3, 2, 2), ["a", "b"], ["c", "d"], "T", "x", "y", "alt"
+    ),
+    "on_a_line": lambda: figures.on_a_line(
+        {"one": [0.5, 0.5], "two": [0.0, 1.0]}, "Title", "alt", [3, 7]
+    ),
     "looking_back": lambda: figures.looking_back(["a", "b"], ["c"], 0, [0.7, 0.3], "alt"),
+    "attention_maps": lambda: figures.attention_maps(
+        torch.rand(2, 3, 2, 4, generator=torch.Generator().manual_seed(0)),
+        ["a", "b"],
+        ["c"] * 4,
+        "T",
+        "alt",
+    ),
+    "transformer": lambda: figures.transformer("alt"),
+    "clocks": lambda: figures.clocks(
+        torch.tensor([[0.0, 0.0], [1.0, 0.1]]), ["a", "b"], "T", "alt"
+    ),
 }
 
 
@@ -73,6 +93,14 @@ def test_a_heatmap_puts_tokens_on_both_axes_and_numbers_in_cells():
 def test_a_heatmap_names_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"matrix must have shape \(1, 2\).*got \(2, 2\)"):
         figures.heatmap(torch.zeros(2, 2), ["a"], ["b", "c"], "t", "x", "y", "alt")
+
+
+def test_hands_of_clocks_start_at_twelve_and_go_clockwise():
+    quarter = torch.tensor([[0.0], [torch.pi / 2]])
+    axes = figures.clocks(quarter, ["a"], "t", "alt").figure.axes[0]
+    hands = [line.get_xydata().tolist() for line in axes.get_lines()[::2]]
+    assert hands[0] == [[0, 0], [0, pytest.approx(-0.36)]]  # up: the axis of clocks points down
+    assert hands[1] == [[1, 0], [pytest.approx(1.36), pytest.approx(0, abs=1e-6)]]
 
 
 def test_house_style_stays_in_the_house():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.kit.recall import NOTHING, learn, predecessors, recall, share_right
+from lessons_lib.kit.recall import NOTHING, learn, neighbours, predecessors, recall, share_right
 
 
 def rng(seed=0):
@@ -34,6 +34,15 @@ def test_the_answer_to_predecessors_stands_one_place_before():
     assert tokens.shape == (20, 7, 1) and (labels[:, 0] == NOTHING).all()
     assert torch.equal(labels[:, 1:], tokens[:, :-1, 0])
     assert tokens.min() == 0 and tokens.max() == 5
+
+
+def test_the_answer_to_neighbours_is_the_pair_around_each_place():
+    tokens, labels = neighbours(20, rng(), n_tokens=7, n_symbols=6)
+    assert tokens.shape == (20, 7, 1) and tokens.min() == 0 and tokens.max() == 5
+    for row, answers in zip(tokens[..., 0].tolist(), labels.tolist(), strict=True):
+        assert answers[0] == answers[-1] == NOTHING
+        for t in range(1, 6):
+            assert divmod(answers[t], 6) == (row[t - 1], row[t + 1])
 
 
 def test_the_same_seed_gives_the_same_rows():

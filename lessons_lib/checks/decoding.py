@@ -1,0 +1,901 @@
+"""The exercises of lesson 8, as data: reference, cases, known mistakes, hints."""
+
+from collections.abc import Callable
+
+import torch
+
+from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.inputs import normal
+from lessons_lib.kit.vocabulary import EOS, PAD
+
+
+def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
+    """One mistake that can be made in several ways."""
+    return [Misconception(slug, sentence, answer) for answer in answers]
+
+
+def truths(*rows: str) -> torch.Tensor:
+    """Rows of 0 and 1 as truth values: truths("10", "11") is (2, 2)."""
+    return torch.tensor([[letter == "1" for letter in row] for row in rows])
+
+
+# --- beam_step ------------------------------------------------------------------------------------
+
+
+def try_all_continuations(log_p, logits, ended):
+    """List every continuation of every sentence, sort, and keep the best."""
+    B, width, V = logits.shape
+    kept = []
+    for b in range(B):
+        ways = []
+        for k in range(width):
+            step = logits[b, k].log_softmax(dim=0)  # (V,)
+            for v in [PAD] if ended[b, k] else range(V):
+                cost = torch.zeros(()) if ended[b, k] else step[v]
+                ways.append((log_p[b, k] + cost, k, v))
+        kept.append(sorted(ways, key=lambda way: -way[0].item())[:width])
+    beam, word = (torch.tensor([[way[i] for way in ways] for ways in kept]) for i in (1, 2))
+    return beam, word, torch.stack([torch.stack([way[0] for way in ways]) for ways in kept])
+
+
+def beam_by(
+    step_of=lambda logits: logits.log_softmax(dim=-1),
+    join=lambda log_p, step: log_p[..., None] + step,
+    close=True,
+    free=True,
+    shown=None,
+    take=None,
+):
+    """One step of a beam, with the places at which learners go astray as arguments."""
+
+    def answer(log_p, logits, ended):
+        width, V = logits.shape[1:]
+        step = step_of(logits)  # (B, width, V)
+        if close:
+            step = step.masked_fill(ended[..., None], -torch.inf)
+            if free:
+                step[..., PAD] = torch.where(ended, 0.0, step[..., PAD])
+        total = join(log_p, step)  # (B, width, V)
+        best = total.flatten(1).topk(width).indices if take is None else take(total)
+        new = total.flatten(1).gather(1, best)  # (B, width)
+        beam, word = best // V, best % V
+        return shown(beam, word, new, log_p, step) if shown else (beam, word, new)
+
+    return answer
+
+
+def best_of_each_beam(total):
+    """The best word of each beam, in the order of the beams."""
+    width, V = total.shape[1:]
+    return total.argmax(dim=-1) + V * torch.arange(width)  # (B, width)
+
+
+def best_of_each_beam_sorted(total):
+    best = best_of_each_beam(total)
+    order = total.flatten(1).gather(1, best).argsort(dim=1, descending=True)
+    return best.gather(1, order)
+
+
+def worst_of_the_best(total):
+    return total.flatten(1).topk(total.shape[1], sorted=True).indices.flip(1)
+
+
+def from_first_sentence(total):
+    best = total.flatten(1).topk(total.shape[1]).indices
+    return best[:1].expand_as(best)
+
+
+def padding_pays(log_p, logits, ended):
+    """Ended beams continue by PAD alone, but at the price the model gives it."""
+    width, V = logits.shape[1:]
+    not_pad = torch.arange(V) != PAD  # (V,)
+    step = logits.log_softmax(dim=-1).masked_fill(ended[..., None] & not_pad, -torch.inf)
+    best = (log_p[..., None] + step).flatten(1).topk(width)
+    return best.indices // V, best.indices % V, best.values
+
+
+two_ended = (-normal(13, 3, 4).abs(), normal(14, 3, 4, 6), truths("0110", "1000", "0001"))
+all_ended = (-normal(15, 2, 3).abs(), normal(16, 2, 3, 5), truths("111", "111"))
+
+beam_step = Exercise(
+    id="beam_step",
+    lesson=8,
+    signature=(
+        "beam_step(log_p (B, width), logits (B, width, V), ended (B, width) bool)"
+        " → beam, word, log_p, each (B, width)"
+    ),
+    returns=("beam", "word", "log_p"),
+    oracle=try_all_continuations,
+    cases=(
+        Case(
+            "one sentence, two beams, none has ended",
+            (torch.tensor([[-0.5, -0.7]]), normal(1, 1, 2, 5), truths("00")),
+        ),
+        Case(
+            "one beam is far behind: the other one gives both",
+            (torch.tensor([[-9.0, -0.1]]), normal(2, 1, 2, 6), truths("00")),
+        ),
+        Case(
+            "logits that are far from log-probabilities",
+            (-normal(3, 2, 3).abs(), normal(4, 2, 3, 7, scale=4.0), truths("000", "000")),
+        ),
+        Case(
+            "a beam has ended: it goes on with PAD, at no cost",
+            (torch.tensor([[-1.0, -1.2, -0.9]]), normal(5, 1, 3, 5), truths("010")),
+        ),
+        Case(
+            "an ended beam is behind, and is dropped",
+            (torch.tensor([[-0.2, -30.0]]), normal(6, 1, 2, 6), truths("01")),
+        ),
+        Case("three sentences, some beams have ended", two_ended),
+        Case("all beams have ended", all_ended),
+    ),
+    misconceptions=(
+        *several(
+            "best_of_each_beam",
+            "You take one word for each beam; all continuations compete in one race.",
+            beam_by(take=best_of_each_beam),
+            beam_by(take=best_of_each_beam_sorted),
+        ),
+        Misconception(
+            "logits_added",
+            "You add logits to log p: they are no log-probabilities yet.",
+            beam_by(step_of=lambda logits: logits.clone()),
+        ),
+        *several(
+            "probabilities_added",
+            "You add probabilities to log p: log-probabilities are what adds up.",
+            beam_by(step_of=lambda logits: logits.softmax(dim=-1)),
+            beam_by(step_of=lambda logits: logits.softmax(dim=-1), close=False),
+        ),
+        Misconception(
+            "multiplied",
+            "You multiply the log-probabilities: they add up.",
+            beam_by(join=lambda log_p, step: log_p[..., None] * step),
+        ),
+        Misconception(
+            "past_forgotten",
+            "Your scores are those of the last word alone: log p so far is missing.",
+            beam_by(join=lambda log_p, step: step + 0 * log_p[..., None]),
+        ),
+        Misconception(
+            "swapped",
+            "Your beam and your word have changed places: // gives the beam, % the word.",
+            beam_by(shown=lambda beam, word, new, log_p, step: (word, beam, new)),
+        ),
+        Misconception(
+            "divided_by_width",
+            "You divide places by the width; a beam has V continuations.",
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (
+                    (beam * step.shape[2] + word) // step.shape[1],
+                    (beam * step.shape[2] + word) % step.shape[1],
+                    new,
+                )
+            ),
+        ),
+        Misconception(
+            "ended_goes_on",
+            "Your ended beams go on writing; their one continuation is PAD.",
+            beam_by(close=False),
+        ),
+        Misconception(
+            "ended_is_dropped",
+            "Your ended beams drop out: they have no continuation, PAD is missing.",
+            beam_by(free=False),
+        ),
+        Misconception(
+            "padding_costs",
+            "Your ended beams pay for PAD: their log p must stay as it was.",
+            padding_pays,
+        ),
+        Misconception(
+            "softmax_over_beams",
+            "Your softmax runs over the beams; it runs over the words of each.",
+            beam_by(step_of=lambda logits: logits.log_softmax(dim=1)),
+        ),
+        Misconception(
+            "one_softmax_for_all",
+            "One softmax for all beams together; each beam has its own.",
+            beam_by(step_of=lambda logits: logits.flatten(1).log_softmax(dim=1).view_as(logits)),
+        ),
+        Misconception(
+            "worst_first",
+            "Your beams stand the wrong way round: the best one comes first.",
+            beam_by(take=worst_of_the_best),
+        ),
+        Misconception(
+            "step_returned",
+            "You return the log-probability of the new word, not of the whole beam.",
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (
+                    beam,
+                    word,
+                    new - log_p.gather(1, beam),
+                )
+            ),
+        ),
+        Misconception(
+            "old_log_p_unmoved",
+            "Your old log p is that of another beam: it must follow the beam that grows.",
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (
+                    beam,
+                    word,
+                    new - log_p.gather(1, beam) + log_p,
+                )
+            ),
+        ),
+        Misconception(
+            "first_sentence_for_all",
+            "All sentences get the choice of the first one.",
+            beam_by(take=from_first_sentence),
+        ),
+    ),
+    hints=(
+        "How many continuations does one sentence have, counted over all its beams?",
+        "Add each beam's log p to the log-softmax of its logits. An ended beam has -inf everywhere"
+        " but 0 at PAD. Then one topk over width·V numbers.",
+        "step = logits.log_softmax(-1).masked_fill(ended[..., None], -torch.inf); where ended,"
+        " step[..., 0] becomes 0. total = log_p[..., None] + step, (B, width, V)."
+        " best = total.flatten(1).topk(width): its indices // V are the beams, % V the words, its"
+        " values the new log p.",
+    ),
+)
+
+
+# --- pick_ending ----------------------------------------------------------------------------------
+
+
+def count_and_compare(log_p, words, alpha):
+    """Sentence by sentence, beam by beam."""
+    chosen, best = [], []
+    for scores, beams in zip(log_p.tolist(), words, strict=True):
+        T = [sum(word != PAD for word in beam.tolist()) for beam in beams]
+        ranks = [score / ((5 + t) / 6) ** alpha for score, t in zip(scores, T, strict=True)]
+        chosen.append(beams[ranks.index(max(ranks))])
+        best.append(max(ranks))
+    return torch.stack(chosen), torch.tensor(best)
+
+
+def real_words(words):
+    return (words != PAD).sum(dim=-1)  # (B, width)
+
+
+def pick_by(rank, pick=lambda rank: rank.argmax(dim=1)):
+    """The beam with the best rank and its rank, where rank(log_p, words, alpha) is (B, width)."""
+
+    def answer(log_p, words, alpha):
+        ranks, row = rank(log_p, words, alpha), torch.arange(len(words))
+        best = pick(ranks)  # (B,)
+        return words[row, best], ranks[row, best].float()
+
+    return answer
+
+
+def penalised(count=real_words, penalty=lambda T, alpha: ((5 + T) / 6) ** alpha):
+    return lambda log_p, words, alpha: log_p / penalty(count(words), alpha)
+
+
+SHORT_OR_LONG = torch.tensor([[[7, EOS, 0, 0, 0, 0, 0, 0], [4, 5, 6, 7, 8, 9, 8, EOS]]])
+THREE = torch.tensor(
+    [
+        [[5, EOS, 0, 0, 0, 0], [5, 6, 7, EOS, 0, 0], [4, 5, 6, 7, 8, EOS]],
+        [[9, 4, 5, EOS, 0, 0], [8, EOS, 0, 0, 0, 0], [4, 4, EOS, 0, 0, 0]],
+    ]
+)
+CLOSE = torch.tensor(
+    [[[5, EOS, 0, 0, 0, 0, 0, 0, 0, 0], [5, 6, 7, 8, 9, 5, 6, 7, 8, EOS], [5, 6, 7, EOS] + [0] * 6]]
+)
+
+pick_ending = Exercise(
+    id="pick_ending",
+    lesson=8,
+    signature="pick_ending(log_p (B, width), words (B, width, T), alpha) → best (B, T), score (B,)",
+    returns=("best", "score"),
+    oracle=count_and_compare,
+    cases=(
+        Case("alpha 0: nothing is divided", (torch.tensor([[-3.0, -2.0, -2.5]]), THREE[:1], 0.0)),
+        Case("the long ending wins", (torch.tensor([[-2.0, -2.3]]), SHORT_OR_LONG, 0.6)),
+        Case("the short ending wins", (torch.tensor([[-2.0, -3.3]]), SHORT_OR_LONG, 0.6)),
+        Case(
+            "two sentences",
+            (torch.tensor([[-1.0, -1.3, -1.9], [-2.6, -1.9, -2.9]]), THREE, 0.8),
+        ),
+        Case("alpha 1, a close race", (torch.tensor([[-1.4, -2.85, -1.9]]), CLOSE, 1.0)),
+        Case("alpha 2", (torch.tensor([[-1.0, -4.0, -1.8]]), CLOSE, 2.0)),
+        Case("alpha 0.3", (torch.tensor([[-1.0, -1.19, -1.12]]), CLOSE, 0.3)),
+    ),
+    misconceptions=(
+        Misconception(
+            "no_penalty",
+            "You compare log p as it is: nothing is divided.",
+            pick_by(lambda log_p, words, alpha: log_p),
+        ),
+        Misconception(
+            "multiplied",
+            "You multiply by the penalty: a long ending is then punished twice.",
+            pick_by(
+                lambda log_p, words, alpha: log_p * ((5 + real_words(words)) / 6) ** alpha,
+            ),
+        ),
+        Misconception(
+            "divided_by_length",
+            "You divide by the number of words, not by the length penalty.",
+            pick_by(penalised(penalty=lambda T, alpha: T)),
+        ),
+        Misconception(
+            "length_to_alpha",
+            "You divide by the length to the alpha: the 5 and the 6 are missing.",
+            pick_by(penalised(penalty=lambda T, alpha: T**alpha)),
+        ),
+        Misconception(
+            "divided_twice",
+            "You divide by the length as well as by the length penalty.",
+            pick_by(penalised(penalty=lambda T, alpha: T * ((5 + T) / 6) ** alpha)),
+        ),
+        Misconception(
+            "alpha_is_a_factor",
+            "Your alpha is a factor; it is the exponent of the penalty.",
+            pick_by(
+                penalised(penalty=lambda T, alpha: alpha * (5 + T) / 6 if alpha else 1.0),
+            ),
+        ),
+        Misconception(
+            "alpha_forgotten",
+            "Your penalty is (5 + T) / 6 whatever alpha is: the exponent is missing.",
+            pick_by(penalised(penalty=lambda T, alpha: (5 + T) / 6)),
+        ),
+        Misconception(
+            "padding_counted",
+            "You count padding as words: then all beams are equally long.",
+            pick_by(penalised(count=lambda words: torch.tensor(words.shape[-1]))),
+        ),
+        Misconception(
+            "worst_ending",
+            "You take the worst ending: the largest quotient wins, it is negative.",
+            pick_by(penalised(), pick=lambda rank: rank.argmin(dim=1)),
+        ),
+        Misconception(
+            "longest",
+            "You take the longest ending, whatever its log p.",
+            pick_by(lambda log_p, words, alpha: real_words(words)),
+        ),
+        Misconception(
+            "one_choice_for_all",
+            "All sentences get the beam that the first one chose.",
+            pick_by(penalised(), pick=lambda rank: rank.argmax(dim=1)[:1].expand(len(rank))),
+        ),
+        Misconception(
+            "log_p_returned",
+            "Your score is log p itself; it should be divided by the length penalty.",
+            lambda log_p, words, alpha: (
+                count_and_compare(log_p, words, alpha)[0],
+                log_p[torch.arange(len(words)), penalised()(log_p, words, alpha).argmax(dim=1)],
+            ),
+        ),
+        Misconception(
+            "number_returned",
+            "You return the number of the best beam; its words are wanted.",
+            lambda log_p, words, alpha: (
+                penalised()(log_p, words, alpha).argmax(dim=1),
+                count_and_compare(log_p, words, alpha)[1],
+            ),
+        ),
+        Misconception(
+            "end_not_counted",
+            "You leave EOS out of the count: it is a word that the model wrote.",
+            pick_by(penalised(count=lambda words: real_words(words) - 1)),
+        ),
+    ),
+    hints=(
+        "How long is each ending? Padding is no word, EOS is one.",
+        "Divide each log p by ((5 + T) / 6) to the power of alpha. The largest quotient wins.",
+        "T = (words != 0).sum(-1) is (B, width). best = (log_p / ((5 + T) / 6) ** alpha).argmax(1)"
+        " is (B,), and words[torch.arange(len(words)), best] gives one row for each"
+        " sentence; index the quotients in the same way.",
+    ),
+)
+
+
+# --- reorder_state --------------------------------------------------------------------------------
+
+
+def copy_row_by_row(kept, place, beam):
+    """For each sentence and new beam, copy the row of the old beam."""
+    B, width = beam.shape
+    rows = [b * width + beam[b, k].item() for b in range(B) for k in range(width)]
+    return torch.stack([kept[row] for row in rows]), torch.stack([place[row] for row in rows])
+
+
+def reordered(rows_of):
+    return lambda kept, place, beam: (kept[rows_of(beam)], place[rows_of(beam)])
+
+
+def true_rows(beam):
+    return (torch.arange(len(beam))[:, None] * beam.shape[1] + beam).flatten()  # (B·width,)
+
+
+def inverse(beam):
+    """The old beam's row is sent to the new place: a scatter instead of a gather."""
+    rows = true_rows(beam)
+    return torch.arange(len(rows)).scatter(0, rows, torch.arange(len(rows)))
+
+
+def remembered(B, width):
+    kept = normal(B * 10 + width, B * width, 3, 2)  # (B·width, T, d_k)
+    return kept, 5 + torch.arange(B * width)
+
+
+reorder_state = Exercise(
+    id="reorder_state",
+    lesson=8,
+    signature=(
+        "reorder_state(kept (B·width, T, d_k), place (B·width,), beam (B, width))"
+        " → kept, place, in the new order"
+    ),
+    returns=("kept", "place"),
+    oracle=copy_row_by_row,
+    cases=(
+        Case("one sentence: two beams change places", (*remembered(1, 2), torch.tensor([[1, 0]]))),
+        Case("a beam gives two, another none", (*remembered(1, 3), torch.tensor([[2, 2, 0]]))),
+        Case("one turns round three beams", (*remembered(1, 3), torch.tensor([[1, 2, 0]]))),
+        Case("two sentences", (*remembered(2, 3), torch.tensor([[1, 1, 2], [2, 0, 1]]))),
+        Case(
+            "more sentences than beams",
+            (*remembered(4, 2), torch.tensor([[1, 0], [0, 0], [1, 1], [0, 1]])),
+        ),
+    ),
+    misconceptions=(
+        Misconception(
+            "first_sentence",
+            "All your rows come from the first sentence: beams count anew in each.",
+            reordered(lambda beam: beam.flatten()),
+        ),
+        Misconception(
+            "steps_of_B",
+            "You step on by B for each sentence; a sentence has `width` rows.",
+            reordered(
+                lambda beam: (
+                    (torch.arange(len(beam))[:, None] * len(beam) + beam)
+                    .flatten()
+                    .clamp(max=beam.numel() - 1)
+                )
+            ),
+        ),
+        Misconception(
+            "beams_outside",
+            "Your rows stand beam by beam; all beams of a sentence stand together.",
+            reordered(
+                lambda beam: (torch.arange(len(beam))[:, None] * beam.shape[1] + beam).T.flatten()
+            ),
+        ),
+        Misconception(
+            "interleaved",
+            "You read the rows as beam by beam: row b·width + k is beam k of sentence b.",
+            reordered(lambda beam: (beam * len(beam) + torch.arange(len(beam))[:, None]).flatten()),
+        ),
+        Misconception(
+            "sent_instead_of_fetched",
+            "You send old rows to new places; new beam k must fetch old beam `beam[k]`.",
+            reordered(inverse),
+        ),
+        Misconception(
+            "place_left",
+            "Your second tensor keeps its old order: all of the state moves.",
+            lambda kept, place, beam: (kept[true_rows(beam)], place),
+        ),
+        Misconception(
+            "kept_left",
+            "Your first tensor keeps its old order: all of the state moves.",
+            lambda kept, place, beam: (kept, place[true_rows(beam)]),
+        ),
+        Misconception(
+            "nothing_moves",
+            "Your state is as it was: no beam has moved.",
+            lambda kept, place, beam: (kept, place),
+        ),
+        Misconception(
+            "sorted_first",
+            "You sort the beams: their order is the order of the new beams.",
+            reordered(lambda beam: true_rows(beam.sort(dim=1).values)),
+        ),
+        Misconception(
+            "all_from_the_best",
+            "All your beams continue the first one: each has its own past.",
+            reordered(lambda beam: true_rows(beam[:, :1].expand_as(beam))),
+        ),
+        Misconception(
+            "folded",
+            "Your answer has sentences and beams as two axes; the model knows one.",
+            lambda kept, place, beam: tuple(
+                x[true_rows(beam)].unflatten(0, beam.shape) for x in (kept, place)
+            ),
+        ),
+    ),
+    hints=(
+        "In which row of the state does beam 1 of the third sentence stand?",
+        "Sentence b begins at row b·width. Add that to each beam number, flatten, and index.",
+        "row = torch.arange(B)[:, None] * width + beam is (B, width). row.flatten() says for each"
+        " new row which old one it continues; index both tensors with it.",
+    ),
+)
+
+
+# --- append_cache ---------------------------------------------------------------------------------
+
+
+def copy_head_by_head(keys, values, new_key, new_value):
+    """For each sentence and head, the kept vectors and behind them the new one's slice."""
+
+    def grown(kept, new):
+        B, H, _, d = kept.shape
+        slices = [[new[b, h * d : (h + 1) * d] for h in range(H)] for b in range(B)]
+        rows = [[torch.cat([kept[b, h], slices[b][h][None]]) for h in range(H)] for b in range(B)]
+        return torch.stack([torch.stack(row) for row in rows])
+
+    return grown(keys, new_key), grown(values, new_value)
+
+
+def in_heads(new, kept):
+    """new (B, H·d) → (B, H, 1, d)."""
+    return new.unflatten(-1, (kept.shape[1], -1))[:, :, None]
+
+
+def in_interleaved_heads(new, kept):
+    """Head h gets columns h, h + H, …"""
+    return new.unflatten(-1, (-1, kept.shape[1])).mT[:, :, None]
+
+
+def behind(kept, new):
+    return torch.cat([kept, new], dim=2)
+
+
+def cached_by(join=behind, cut=in_heads):
+    def answer(keys, values, key, value):
+        return join(keys, cut(key, keys)), join(values, cut(value, values))
+
+    return answer
+
+
+def a_cache(seed, B, H, T, d_k, d_v):
+    return (
+        normal(seed, B, H, T, d_k),
+        normal(seed + 1, B, H, T, d_v),
+        normal(seed + 2, B, H * d_k),
+        normal(seed + 3, B, H * d_v),
+    )
+
+
+append_cache = Exercise(
+    id="append_cache",
+    lesson=8,
+    signature=(
+        "append_cache(keys (B, H, T, d_k), values (B, H, T, d_v), new_key (B, H·d_k),"
+        " new_value (B, H·d_v))"
+        " → keys (B, H, T + 1, d_k), values (B, H, T + 1, d_v)"
+    ),
+    returns=("keys", "values"),
+    oracle=copy_head_by_head,
+    cases=(
+        Case("one head", a_cache(10, 1, 1, 2, 3, 3)),
+        Case("two heads", a_cache(20, 1, 2, 3, 2, 2)),
+        Case("sentences, heads and widths all differ", a_cache(30, 2, 3, 4, 5, 6)),
+        Case("nothing is kept yet", a_cache(40, 3, 2, 0, 4, 3)),
+        Case("as many heads as words", a_cache(50, 2, 4, 4, 3, 2)),
+    ),
+    misconceptions=(
+        Misconception(
+            "in_front",
+            "Your new word stands in front of the old ones; it came last.",
+            cached_by(join=lambda kept, new: torch.cat([new, kept], dim=2)),
+        ),
+        Misconception(
+            "interleaved",
+            "Your heads get every H-th column; head h owns d columns in a row.",
+            cached_by(cut=in_interleaved_heads),
+        ),
+        Misconception(
+            "oldest_dropped",
+            "Your cache has dropped its oldest word: it should grow by one.",
+            cached_by(join=lambda kept, new: behind(kept, new)[:, :, -max(1, kept.shape[2]) :]),
+        ),
+        Misconception(
+            "last_overwritten",
+            "Your new word has taken the place of the last one: it should stand behind.",
+            cached_by(join=lambda kept, new: behind(kept[:, :, :-1], new)),
+        ),
+        Misconception(
+            "values_only",
+            "Your keys have not grown: who asks cannot find the new word.",
+            lambda keys, values, key, value: (keys, behind(values, in_heads(value, values))),
+        ),
+        Misconception(
+            "keys_only",
+            "Your values have not grown: the new word is found, and has nothing to say.",
+            lambda keys, values, key, value: (behind(keys, in_heads(key, keys)), values),
+        ),
+        Misconception(
+            "nothing_appended",
+            "Your cache is as it was: the new word is missing.",
+            lambda keys, values, key, value: (keys, values),
+        ),
+        Misconception(
+            "only_the_new",
+            "You return the new word alone: the old ones are lost.",
+            lambda keys, values, key, value: (in_heads(key, keys), in_heads(value, values)),
+        ),
+        Misconception(
+            "swapped",
+            "You return values and keys; keys come first.",
+            lambda keys, values, key, value: cached_by()(keys, values, key, value)[::-1],
+        ),
+        Misconception(
+            "heads_in_the_wrong_axis",
+            "Your heads and your words have changed places: (B, H, T + 1, d) is wanted.",
+            lambda *args: tuple(x.transpose(1, 2) for x in cached_by()(*args)),
+        ),
+        Misconception(
+            "heads_merged",
+            "Your heads are merged: the cache keeps them apart, (B, H, T + 1, d).",
+            lambda *args: tuple(x.transpose(1, 2).flatten(2) for x in cached_by()(*args)),
+        ),
+        Misconception(
+            "doubled",
+            "Your new word is in the cache twice.",
+            cached_by(join=lambda kept, new: behind(behind(kept, new), new)),
+        ),
+    ),
+    hints=(
+        "Which axis of the cache counts words? It is the one that grows, at its end.",
+        "Cut the new key into H pieces of d columns, give it a word axis of size 1, and"
+        " concatenate along the axis of words. The value likewise.",
+        "new_key.unflatten(-1, (H, -1)) is (B, H, d_k), and [:, :, None] makes it (B, H, 1, d_k)."
+        " torch.cat([keys, that], dim=2) is the new cache; H is keys.shape[1].",
+    ),
+)
+
+
+# --- chunk_mask -----------------------------------------------------------------------------------
+
+
+def compare_places(n_past, n_new):
+    """New word by new word, key by key: no key may stand behind the word that asks."""
+    rows = [[key <= n_past + new for key in range(n_past + n_new)] for new in range(n_new)]
+    return torch.tensor(rows)  # (n_new, n_past + n_new)
+
+
+def lower(diagonal_of, rows_of=lambda n_past, n_new: n_new):
+    """A lower triangle as wide as all words."""
+    return lambda n_past, n_new: torch.ones(
+        rows_of(n_past, n_new), n_past + n_new, dtype=torch.bool
+    ).tril(diagonal_of(n_past, n_new))
+
+
+chunk_mask = Exercise(
+    id="chunk_mask",
+    lesson=8,
+    signature="chunk_mask(n_past, n_new) → mask (n_new, n_past + n_new) bool",
+    returns=("mask",),
+    oracle=compare_places,
+    cases=(
+        Case("two kept, three new", (2, 3)),
+        Case("nothing is kept: the causal mask", (0, 4)),
+        Case("one new word sees all", (5, 1)),
+        Case("four kept, two new", (4, 2)),
+        Case("as many kept as new", (3, 3)),
+    ),
+    misconceptions=(
+        Misconception(
+            "counted_from_zero",
+            "Your new words stand at 0, 1, …: they come behind the n_past kept ones.",
+            lower(lambda n_past, n_new: 0),
+        ),
+        Misconception(
+            "future_open",
+            "Your new words see each other's future: all keys are open.",
+            lambda n_past, n_new: torch.ones(n_new, n_past + n_new, dtype=torch.bool),
+        ),
+        Misconception(
+            "one_ahead",
+            "Your new words see one word ahead: the answer.",
+            lower(lambda n_past, n_new: n_past + 1),
+        ),
+        Misconception(
+            "self_blocked",
+            "Your new words cannot see themselves.",
+            lower(lambda n_past, n_new: n_past - 1),
+        ),
+        Misconception(
+            "past_closed",
+            "Your mask closes what is kept: the new words may look at all of it.",
+            lambda n_past, n_new: (
+                compare_places(n_past, n_new) & (torch.arange(n_past + n_new) >= n_past)
+            ),
+        ),
+        Misconception(
+            "only_new_keys",
+            "Your mask has no columns for the kept words.",
+            lambda n_past, n_new: compare_places(0, n_new),
+        ),
+        Misconception(
+            "all_queries",
+            "Your mask has a row for every word; only the new ones ask.",
+            lambda n_past, n_new: compare_places(0, n_past + n_new),
+        ),
+        Misconception(
+            "new_first",
+            "Your columns have the new words first; the kept ones stand in front.",
+            lambda n_past, n_new: compare_places(n_past, n_new).roll(n_new, dims=1),
+        ),
+        Misconception(
+            "only_past",
+            "Your new words see what is kept, and nothing else.",
+            lambda n_past, n_new: (torch.arange(n_past + n_new) < n_past).expand(n_new, -1),
+        ),
+        Misconception(
+            "blocked",
+            "Your mask is True where attention is blocked; True = may attend.",
+            lambda n_past, n_new: ~compare_places(n_past, n_new),
+        ),
+        Misconception(
+            "transposed",
+            "Your rows are keys; rows are queries, columns are keys.",
+            lambda n_past, n_new: compare_places(n_past, n_new).T,
+        ),
+        *several(
+            "ones_and_zeros",
+            "Your mask holds the numbers 1 and 0; truth values are wanted.",
+            lambda n_past, n_new: compare_places(n_past, n_new).float(),
+            lambda n_past, n_new: compare_places(n_past, n_new).long(),
+        ),
+    ),
+    hints=(
+        "At which place does the first new word stand, if n_past words are kept before it?",
+        "New word i stands at place n_past + i, and may look at every key up to there. Its row has"
+        " n_past + n_new columns.",
+        "A lower triangle whose diagonal is moved: torch.ones(n_new, n_past + n_new,"
+        " dtype=torch.bool).tril(diagonal=n_past). Or compare two rows of places.",
+    ),
+)
+
+
+# --- draw_word ------------------------------------------------------------------------------------
+
+
+def walk_until_u(logits, temperature, u):
+    """Row by row, add up probabilities until u is passed."""
+    drawn = []
+    for row, target in zip(logits / temperature, u.tolist(), strict=True):
+        probabilities = row.softmax(dim=0).tolist()
+        word, total = 0, probabilities[0]
+        while total <= target and word + 1 < len(probabilities):
+            word += 1
+            total += probabilities[word]
+        drawn.append(word)
+    return torch.tensor(drawn)
+
+
+def drawn_from(probabilities):
+    """Draw from probabilities(logits, temperature) (B, V)."""
+
+    def answer(logits, temperature, u):
+        total = probabilities(logits, temperature).cumsum(dim=-1)  # (B, V)
+        return (total <= u[:, None]).sum(dim=-1).clamp(max=logits.shape[1] - 1)
+
+    return answer
+
+
+right_probabilities = drawn_from(lambda logits, temperature: (logits / temperature).softmax(dim=-1))
+SPREAD = torch.tensor([[0.0, 0.0, 0.0, 0.0]])
+FIVE = normal(60, 5, 6)
+EVENLY = torch.tensor([0.05, 0.3, 0.55, 0.7, 0.97])
+
+draw_word = Exercise(
+    id="draw_word",
+    lesson=8,
+    signature="draw_word(logits (B, V), temperature, u (B,)) → word (B,)",
+    returns=("word",),
+    oracle=walk_until_u,
+    cases=(
+        Case("four equal words, u in the third quarter", (SPREAD, 1.0, torch.tensor([0.6]))),
+        Case("four equal words, u near 0", (SPREAD, 1.0, torch.tensor([0.01]))),
+        Case("five sentences", (FIVE, 1.0, EVENLY)),
+        Case("cold: the likely words gain", (FIVE, 0.4, EVENLY)),
+        Case("hot: the unlikely words gain", (FIVE, 3.0, EVENLY)),
+        Case("many draws", (normal(61, 40, 9, scale=2.0), 1.7, torch.arange(40) / 40 + 0.0123)),
+    ),
+    misconceptions=(
+        Misconception(
+            "multiplied",
+            "You multiply by the temperature: then hot is cold. Divide the logits.",
+            drawn_from(lambda logits, temperature: (logits * temperature).softmax(dim=-1)),
+        ),
+        Misconception(
+            "temperature_forgotten",
+            "Your draw is the same at every temperature.",
+            drawn_from(lambda logits, temperature: logits.softmax(dim=-1)),
+        ),
+        Misconception(
+            "after_the_softmax",
+            "You divide probabilities by the temperature: divide the logits.",
+            drawn_from(lambda logits, temperature: logits.softmax(dim=-1) / temperature),
+        ),
+        Misconception(
+            "softmax_twice",
+            "You take a softmax of probabilities: one softmax is enough.",
+            drawn_from(
+                lambda logits, temperature: (logits.softmax(-1) / temperature).softmax(dim=-1)
+            ),
+        ),
+        Misconception(
+            "greedy",
+            "You take the most probable word whatever u is.",
+            lambda logits, temperature, u: logits.argmax(dim=-1),
+        ),
+        Misconception(
+            "one_too_low",
+            "You stop one word too early: u lies inside the next one.",
+            lambda logits, temperature, u: (right_probabilities(logits, temperature, u) - 1).clamp(
+                min=0
+            ),
+        ),
+        Misconception(
+            "one_too_high",
+            "You stop one word too late.",
+            lambda logits, temperature, u: (right_probabilities(logits, temperature, u) + 1).clamp(
+                max=logits.shape[1] - 1
+            ),
+        ),
+        Misconception(
+            "not_added_up",
+            "You compare u with single probabilities: add them up on the way.",
+            lambda logits, temperature, u: (
+                ((logits / temperature).softmax(-1) > u[:, None]).long().argmax(dim=-1)
+            ),
+        ),
+        Misconception(
+            "from_the_other_end",
+            "You add up from the last word; begin with word 0.",
+            lambda logits, temperature, u: (
+                logits.shape[1] - 1 - right_probabilities(logits.flip(-1), temperature, u)
+            ),
+        ),
+        Misconception(
+            "softmax_over_the_batch",
+            "Your softmax runs over the sentences, not over the words.",
+            drawn_from(lambda logits, temperature: (logits / temperature).softmax(dim=0)),
+        ),
+        Misconception(
+            "sorted_words",
+            "You sort the words first and return ranks, not words.",
+            drawn_from(
+                lambda logits, temperature: (
+                    (logits / temperature).softmax(-1).sort(descending=True).values
+                )
+            ),
+        ),
+        Misconception(
+            "u_of_first",
+            "All sentences are drawn with the u of the first one.",
+            lambda logits, temperature, u: right_probabilities(
+                logits, temperature, u[:1].expand_as(u)
+            ),
+        ),
+        Misconception(
+            "u_is_the_logit",
+            "You look up u among the words' numbers: u times V says nothing about p.",
+            lambda logits, temperature, u: (u * logits.shape[1]).long(),
+        ),
+    ),
+    hints=(
+        "Lay the probabilities side by side on a line from 0 to 1. In whose piece does u fall?",
+        "Divide the logits by the temperature, take the softmax, add up from word 0 on. The first"
+        " word whose sum is larger than u is drawn.",
+        "total = (logits / temperature).softmax(-1).cumsum(-1) is (B, V). The answer is the number"
+        " of words whose sum is still at most u: (total <= u[:, None]).sum(-1).",
+    ),
+)
+
+
+EXERCISES = (beam_step, pick_ending, reorder_state, append_cache, chunk_mask, draw_word)

@@ -1,0 +1,613 @@
+"""The exercises of lesson 6, as data: reference, cases, known mistakes, hints."""
+
+from math import cos, sin, sqrt
+
+import torch
+
+from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.properties import same_gradient
+
+
+def speeds(d_model, exponent=lambda i: 2 * i, base=10000.0):
+    """How far each clock turns in a position: (d_model/2,)."""
+    return torch.tensor([base ** (-exponent(i) / d_model) for i in range(d_model // 2)])
+
+
+# --- positional_encoding --------------------------------------------------------------------------
+
+
+def position_by_position(T, d_model):
+    """Clock by clock."""
+    table = torch.zeros(T, d_model)
+    for t in range(T):
+        for i in range(d_model // 2):
+            angle = t / 10000 ** (2 * i / d_model)
+            table[t, 2 * i], table[t, 2 * i + 1] = sin(angle), cos(angle)
+    return table
+
+
+def clock_table(sines=torch.sin, cosines=torch.cos, first=0, exponent=lambda i: 2 * i):
+    """An answer with other hands, another first position or other speeds."""
+
+    def answer(T, d_model):
+        turned = torch.arange(first, first + T)[:, None] * speeds(d_model, exponent)  # (T, d/2)
+        return torch.stack([sines(turned), cosines(turned)], dim=-1).flatten(1)  # (T, d)
+
+    return answer
+
+
+def own_speeds(T, d_model):
+    """Every column has a clock of its own."""
+    turned = torch.arange(T)[:, None] * 10000.0 ** (-torch.arange(d_model) / d_model)  # (T, d)
+    return torch.where(torch.arange(d_model) % 2 == 0, turned.sin(), turned.cos())
+
+
+positional_encoding = Exercise(
+    id="positional_encoding",
+    lesson=6,
+    signature="positional_encoding(T, d_model) → encoding (T, d_model)",
+    returns=("encoding",),
+    oracle=position_by_position,
+    cases=(
+        Case("position 0", (1, 2)),
+        Case("one clock", (4, 2)),
+        Case("two clocks", (3, 4)),
+        Case("more clocks", (11, 6)),
+        Case("as many positions as columns", (8, 8)),
+        Case("fewer positions than columns", (5, 12)),
+    ),
+    misconceptions=(
+        Misconception(
+            "halves",
+            "All your sines stand first, then all cosines; wanted is pair by pair.",
+            lambda T, d_model: torch.cat(
+                [position_by_position(T, d_model)[:, i::2] for i in (0, 1)], dim=1
+            ),
+        ),
+        Misconception(
+            "cosine_first",
+            "Sine and cosine have changed places: column 0 is a sine.",
+            clock_table(torch.cos, torch.sin),
+        ),
+        Misconception(
+            "own_speeds",
+            "Your cosine has another speed than its sine: both belong to one clock.",
+            own_speeds,
+        ),
+        Misconception(
+            "exponent_halved",
+            "Your exponent is i/d_model; it is 2i/d_model for clock i.",
+            clock_table(exponent=lambda i: i),
+        ),
+        Misconception(
+            "exponent_doubled",
+            "Your exponent is 4i/d_model: an arange in steps of 2 counts the 2 already.",
+            clock_table(exponent=lambda i: 4 * i),
+        ),
+        Misconception(
+            "faster_and_faster",
+            "Your clocks get faster from left to right: the exponent lacks its minus.",
+            clock_table(exponent=lambda i: -2 * i),
+        ),
+        Misconception(
+            "one_speed",
+            "All your clocks have the same speed.",
+            clock_table(exponent=lambda i: 0),
+        ),
+        Misconception(
+            "from_one",
+            "Your positions start at 1; the first one is 0.",
+            clock_table(first=1),
+        ),
+        Misconception(
+            "only_sines",
+            "Your columns are all sines.",
+            clock_table(cosines=torch.sin),
+        ),
+        Misconception(
+            "angles_only",
+            "You return the angles themselves, without sine and cosine.",
+            clock_table(lambda turned: turned, lambda turned: turned),
+        ),
+        Misconception(
+            "transposed",
+            "Positions and columns have changed places.",
+            lambda T, d_model: position_by_position(T, d_model).T,
+        ),
+    ),
+    hints=(
+        "How many clocks are there, how fast is each, and which two columns belong to one?",
+        "Clock i has turned by t · 10000^(-2i/d_model) at position t. Its sine goes to column 2i,"
+        " its cosine to column 2i + 1.",
+        "torch.arange(0, d_model, 2) holds the numbers 2i. A column of positions times a row of"
+        " speeds gives all angles (T, d_model/2); write .sin() to columns 0::2 of a table of zeros"
+        " and .cos() to columns 1::2.",
+    ),
+)
+
+
+# --- shift_matrix ---------------------------------------------------------------------------------
+
+
+def two_corners(k, d_model):
+    """Number by number, for a table that has all sines first."""
+    half = d_model // 2
+    matrix = torch.zeros(d_model, d_model)
+    for i in range(half):
+        angle = k / 10000 ** (2 * i / d_model)
+        matrix[i, i] = matrix[half + i, half + i] = cos(angle)
+        matrix[half + i, i], matrix[i, half + i] = sin(angle), -sin(angle)
+    return matrix
+
+
+def shifting(angle=lambda k, d_model: k * speeds(d_model), sign=-1.0):
+    """A matrix with other angles, or another sign in the upper right."""
+
+    def answer(k, d_model):
+        a = angle(k, d_model)  # (d_model/2,)
+        c, s = a.cos().diag(), a.sin().diag()  # (d_model/2, d_model/2) each
+        return torch.cat([torch.cat([c, sign * s], dim=1), torch.cat([s, c], dim=1)])
+
+    return answer
+
+
+def pair_by_pair(k, d_model):
+    """The lesson's matrix, for a table with sine and cosine side by side."""
+    turned = k * speeds(d_model)
+    return torch.block_diag(
+        *[torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]]) for a in turned]
+    )
+
+
+shift_matrix = Exercise(
+    id="shift_matrix",
+    lesson=6,
+    signature="shift_matrix(k, d_model) → matrix (d_model, d_model)",
+    returns=("matrix",),
+    oracle=two_corners,
+    cases=(
+        Case("one clock, one step", (1, 2)),
+        Case("two clocks, one step", (1, 4)),
+        Case("three steps", (3, 6)),
+        Case("no step", (0, 4)),
+        Case("two steps back", (-2, 8)),
+    ),
+    misconceptions=(
+        Misconception(
+            "pair_by_pair",
+            "Your matrix fits the lesson's table; in this one all sines stand first.",
+            pair_by_pair,
+        ),
+        Misconception(
+            "backwards",
+            "Your matrix turns the clocks back: k positions before, not after.",
+            shifting(lambda k, d_model: -k * speeds(d_model)),
+        ),
+        Misconception(
+            "mirror",
+            "Both sines are positive in your matrix: that is no rotation.",
+            shifting(sign=1.0),
+        ),
+        Misconception(
+            "one_step",
+            "Your matrix goes one position further, whatever k is.",
+            shifting(lambda k, d_model: speeds(d_model)),
+        ),
+        Misconception(
+            "one_speed",
+            "All clocks turn alike in your matrix; each has its own speed.",
+            shifting(lambda k, d_model: k * torch.ones(d_model // 2)),
+        ),
+        Misconception(
+            "power_of_elements",
+            "You raised each number to the power k; wanted is one step k times.",
+            lambda k, d_model: two_corners(1, d_model) ** k,
+        ),
+        Misconception(
+            "times_k",
+            "Your matrix is k times one step: that makes the clocks longer.",
+            lambda k, d_model: k * two_corners(1, d_model),
+        ),
+        Misconception(
+            "exponent_halved",
+            "Your exponent is i/d_model; it is 2i/d_model for clock i.",
+            shifting(lambda k, d_model: k * speeds(d_model, exponent=lambda i: i)),
+        ),
+        Misconception(
+            "exponent_doubled",
+            "Your exponent is 4i/d_model: an arange in steps of 2 counts the 2 already.",
+            shifting(lambda k, d_model: k * speeds(d_model, exponent=lambda i: 4 * i)),
+        ),
+    ),
+    hints=(
+        "In this table, which two columns belong to clock number i?",
+        "sin(a + b) = sin a · cos b + cos a · sin b; cos(a + b) = cos a · cos b - sin a · sin b."
+        " Column i of the product is the new sine of clock i.",
+        "Four blocks of size d_model/2, each with numbers on its diagonal only: cosines in the"
+        " upper left and lower right, sines in the lower left, minus sines in the upper right, all"
+        " of k · speed. torch.diag makes such a block, torch.cat joins them.",
+    ),
+)
+
+
+# --- rope -----------------------------------------------------------------------------------------
+
+
+def turned(x, first=0, sign=1.0, exponent=lambda i: 2 * i, step=1):
+    """Rotate the pairs of columns of x (B, T, d), whose first row stands at `first`."""
+    places = first + step * torch.arange(x.shape[-2])
+    angle = sign * places[:, None] * speeds(x.shape[-1], exponent)  # (T, d/2)
+    even, odd = x[..., 0::2], x[..., 1::2]  # (B, T, d/2) each
+    pair = [even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()]
+    return torch.stack(pair, dim=-1).flatten(-2)  # (B, T, d)
+
+
+def turned_in_halves(x, first=0):
+    """Rotate column i with column i + d/2, as some libraries do."""
+    d = x.shape[-1]
+    order = torch.arange(d).view(2, d // 2).T.flatten()  # (d,): 0, d/2, 1, d/2 + 1, …
+    return turned(x[..., order], first)[..., order.argsort()]
+
+
+def with_complex_numbers(query, key, value, first):
+    """The columns 2i and 2i + 1 are a complex number, and turning is a product."""
+
+    def spun(x, start):
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))  # (B, T, d/2)
+        angle = torch.arange(start, start + x.shape[1])[:, None] * speeds(x.shape[-1])
+        return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+
+    scores = spun(query, first) @ spun(key, 0).mT / sqrt(query.shape[-1])  # (B, T_q, T_k)
+    return scores.softmax(dim=-1) @ value  # (B, T_q, d)
+
+
+def roped(turn_query=turned, turn_key=turned, turn_value=lambda v: v, scaled=True, dim=-1):
+    """An answer that turns something else, does not scale, or sums over another axis."""
+
+    def answer(query, key, value, first):
+        scores = turn_query(query, first) @ turn_key(key).mT  # (B, T_q, T_k)
+        scores = scores / sqrt(query.shape[-1]) if scaled else scores
+        return scores.softmax(dim) @ turn_value(value)  # (B, T_q, d)
+
+    return answer
+
+
+def places_added(x, first=0):
+    """Add the sinusoids instead of turning."""
+    table = position_by_position(first + x.shape[1], x.shape[2])
+    return x + table[first:]
+
+
+def case_of_three(seed, B, T_q, T_k, d, first):
+    """Query, key, value and where the first query stands."""
+    return (
+        normal(seed, B, T_q, d),
+        normal(seed + 1, B, T_k, d),
+        normal(seed + 2, B, T_k, d),
+        first,
+    )
+
+
+rope = Exercise(
+    id="rope",
+    lesson=6,
+    signature="rope(query (B, T_q, d), key (B, T_k, d), value (B, T_k, d), first)"
+    " → context (B, T_q, d)",
+    returns=("context",),
+    oracle=with_complex_numbers,
+    cases=(
+        Case("everything from position 0, one clock", case_of_three(0, 1, 3, 3, 2, 0)),
+        Case("two clocks", case_of_three(3, 2, 3, 5, 4, 0)),
+        Case("one new query, at position 4", case_of_three(6, 2, 1, 5, 6, 4)),
+        Case("two new queries, from position 5", case_of_three(9, 3, 2, 7, 4, 5)),
+    ),
+    properties=(
+        same_gradient(
+            with_complex_numbers,
+            ("query", "key", "value", "first"),
+            case_of_three(20, 2, 3, 5, 4, 2),
+        ),
+    ),
+    misconceptions=(
+        Misconception(
+            "values_too",
+            "You turn the values too; they are mixed as they are.",
+            roped(turn_value=turned),
+        ),
+        Misconception(
+            "same_start",
+            "Your queries start where the keys start; the first stands at `first`.",
+            roped(turn_query=lambda q, first: turned(q)),
+        ),
+        Misconception(
+            "halves",
+            "You pair column i with column i + d/2; neighbours turn together here.",
+            roped(turned_in_halves, turned_in_halves),
+        ),
+        Misconception(
+            "backwards",
+            "Queries and keys turn the wrong way: a sine has the wrong sign.",
+            roped(lambda q, first: turned(q, first, -1.0), lambda k: turned(k, 0, -1.0)),
+        ),
+        Misconception(
+            "key_backwards",
+            "Query and key turn in opposite directions: that adds up their places.",
+            roped(turn_key=lambda k: turned(k, 0, -1.0)),
+        ),
+        Misconception(
+            "only_queries",
+            "You turn the queries only.",
+            roped(turn_key=lambda k: k),
+        ),
+        Misconception(
+            "only_keys",
+            "You turn the keys only.",
+            roped(turn_query=lambda q, first: q),
+        ),
+        Misconception(
+            "not_turned",
+            "You turn nothing: this is attention without positions.",
+            roped(lambda q, first: q, lambda k: k),
+        ),
+        Misconception(
+            "added",
+            "You add the sinusoids to query and key; RoPE turns them.",
+            roped(places_added, places_added),
+        ),
+        Misconception(
+            "unscaled",
+            "Your scores are not divided by √d.",
+            roped(scaled=False),
+        ),
+        Misconception(
+            "one_too_late",
+            "Your queries stand one position too late; the first stands at `first`.",
+            roped(turn_query=lambda q, first: turned(q, first + 1)),
+        ),
+        Misconception(
+            "all_at_first",
+            "All your queries stand at `first`; the second stands one further.",
+            roped(turn_query=lambda q, first: turned(q, first, step=0)),
+        ),
+        Misconception(
+            "exponent_halved",
+            "Your exponent is i/d; it is 2i/d for clock i.",
+            roped(
+                lambda q, first: turned(q, first, exponent=lambda i: i),
+                lambda k: turned(k, exponent=lambda i: i),
+            ),
+        ),
+        Misconception(
+            "over_queries",
+            "Your softmax runs over the queries.",
+            roped(dim=-2),
+        ),
+    ),
+    hints=(
+        "Where does each query stand, and where each key? What is compared, and what is fetched?",
+        "Key number n stands at position n, query number m at first + m. Turn both, take the scores"
+        " as always, and leave the values alone.",
+        "The lesson's rotate starts at position 0. Put `first` rows in front before you rotate, and"
+        " cut them off after; or write it anew with positions torch.arange(first, first + T_q)."
+        " Then softmax(q @ k.mT / sqrt(d)) @ value.",
+    ),
+)
+
+
+# --- alibi_bias -----------------------------------------------------------------------------------
+
+
+def pair_of_places(slopes, T_q, T_k):
+    """Number by number."""
+    bias = torch.zeros(len(slopes), T_q, T_k)
+    for h, slope in enumerate(slopes.tolist()):
+        for m in range(T_q):
+            for n in range(T_k):
+                bias[h, m, n] = -slope * max(0, T_k - T_q + m - n)
+    return bias
+
+
+def tilted(lost=lambda back: back.clamp(min=0), first=lambda T_q, T_k: T_k - T_q, slope=None):
+    """A bias that loses something else, or whose first query stands elsewhere."""
+
+    def answer(slopes, T_q, T_k):
+        back = first(T_q, T_k) + torch.arange(T_q)[:, None] - torch.arange(T_k)  # (T_q, T_k)
+        slopes = slopes if slope is None else slope(slopes)
+        return -slopes[:, None, None] * lost(back)  # (H, T_q, T_k)
+
+    return answer
+
+
+def future_blocked(low):
+    """The bias, and a causal mask in it."""
+
+    def answer(slopes, T_q, T_k):
+        future = torch.arange(T_k) > torch.arange(T_k - T_q, T_k)[:, None]  # (T_q, T_k)
+        return pair_of_places(slopes, T_q, T_k).masked_fill(future, low)
+
+    return answer
+
+
+alibi_bias = Exercise(
+    id="alibi_bias",
+    lesson=6,
+    signature="alibi_bias(slopes (H,), T_q, T_k) → bias (H, T_q, T_k)",
+    returns=("bias",),
+    oracle=pair_of_places,
+    cases=(
+        Case("one head, as many queries as keys", (torch.tensor([1.0]), 3, 3)),
+        Case("two heads", (torch.tensor([0.5, 0.25]), 4, 4)),
+        Case("one new query, four keys", (torch.tensor([0.5, 2.0]), 1, 4)),
+        Case("two new queries, six keys", (torch.tensor([0.7, 0.1, 0.3]), 2, 6)),
+    ),
+    misconceptions=(
+        Misconception(
+            "from_zero",
+            "Your first query stands at position 0; the queries are the last T_q places.",
+            tilted(first=lambda T_q, T_k: 0),
+        ),
+        Misconception(
+            "reward",
+            "Your bias is positive: the further back a key, the higher its score.",
+            tilted(lambda back: -back.clamp(min=0)),
+        ),
+        Misconception(
+            "symmetric",
+            "Keys ahead of the query lose something too; they get 0.",
+            tilted(torch.abs),
+        ),
+        Misconception(
+            "future_rewarded",
+            "Keys ahead of the query gain something; they get 0.",
+            tilted(lambda back: back),
+        ),
+        Misconception(
+            "only_future",
+            "Your bias counts how far ahead a key stands; wanted is how far back.",
+            tilted(lambda back: (-back).clamp(min=0)),
+        ),
+        Misconception(
+            "future_blocked",
+            "Your bias blocks the future; the mask does that, the bias is 0 there.",
+            future_blocked(-torch.inf),
+        ),
+        Misconception(
+            "future_blocked",
+            "Your bias blocks the future; the mask does that, the bias is 0 there.",
+            future_blocked(-1e9),
+        ),
+        Misconception(
+            "one_too_many",
+            "The query's own place loses something; it stands 0 back.",
+            tilted(lambda back: (back + 1).clamp(min=0)),
+        ),
+        Misconception(
+            "own_slopes",
+            "You compute slopes of your own; take those that are given.",
+            tilted(
+                slope=lambda slopes: 2.0 ** (-8 * torch.arange(1, len(slopes) + 1) / len(slopes))
+            ),
+        ),
+        Misconception(
+            "exponent",
+            "You take 2 to the power of minus the slope; the slope itself is given.",
+            tilted(slope=lambda slopes: 2.0**-slopes),
+        ),
+        Misconception(
+            "heads_last",
+            "Your heads stand in the last axis; they come first.",
+            lambda slopes, T_q, T_k: pair_of_places(slopes, T_q, T_k).permute(1, 2, 0),
+        ),
+        Misconception(
+            "transposed",
+            "Queries and keys have changed places: rows are queries.",
+            lambda slopes, T_q, T_k: pair_of_places(slopes, T_q, T_k).mT,
+        ),
+    ),
+    hints=(
+        "At which position does the last query stand, and at which the first?",
+        "Query number m stands at position T_k - T_q + m. A key at position n stands behind it by"
+        " the difference, if that is positive.",
+        "A column torch.arange(T_k - T_q, T_k)[:, None] minus a row torch.arange(T_k) gives how far"
+        " back each key stands, (T_q, T_k). Clamp it at 0, and multiply by -slopes[:, None, None].",
+    ),
+)
+
+
+# --- relative_bias --------------------------------------------------------------------------------
+
+
+def look_up(table, T):
+    """Pair by pair; clipped on both sides."""
+    reach = len(table) // 2
+    rows = [
+        [table[max(-reach, min(reach, key - query)) + reach] for key in range(T)]
+        for query in range(T)
+    ]
+    return torch.stack([torch.stack(row) for row in rows]).permute(2, 0, 1)  # (H, T, T)
+
+
+def distances(T):
+    """Key minus query: (T, T)."""
+    return torch.arange(T) - torch.arange(T)[:, None]
+
+
+def looked_up(row):
+    """An answer that takes another row of the table: row(distance, reach)."""
+    return lambda table, T: table[row(distances(T), len(table) // 2)].permute(2, 0, 1)
+
+
+relative_bias = Exercise(
+    id="relative_bias",
+    lesson=6,
+    signature="relative_bias(table (2R+1, H), T) → bias (H, T, T)",
+    returns=("bias",),
+    oracle=look_up,
+    cases=(
+        Case("one head, two words", (torch.tensor([[-1.0], [0.0], [1.0]]), 2)),
+        Case("two heads", (normal(30, 5, 2), 3)),
+        Case("words further apart than the table reaches", (normal(31, 3, 2), 5)),
+        Case("a table that reaches further than the words", (normal(32, 11, 3), 4)),
+    ),
+    properties=(same_gradient(look_up, ("table", "T"), (normal(33, 5, 2), 6)),),
+    misconceptions=(
+        Misconception(
+            "mirrored",
+            "Left and right have changed places: the distance is key minus query.",
+            looked_up(lambda away, reach: (-away).clamp(-reach, reach) + reach),
+        ),
+        Misconception(
+            "not_clipped",
+            "You don't clip the distance: a far key needs the table's last row.",
+            looked_up(lambda away, reach: away + reach),
+        ),
+        Misconception(
+            "wrapped",
+            "Far keys wrap round to the other end of the table: clip the distance.",
+            looked_up(lambda away, reach: (away + reach) % (2 * reach + 1)),
+        ),
+        Misconception(
+            "middle_is_not_0",
+            "Distance 0 takes row 0 of your table; it stands in the middle, row R.",
+            looked_up(lambda away, reach: away.clamp(-reach, reach)),
+        ),
+        Misconception(
+            "no_direction",
+            "You take the distance without its sign: left is like right.",
+            looked_up(lambda away, reach: away.abs().clamp(max=reach) + reach),
+        ),
+        Misconception(
+            "far_is_zero",
+            "Keys beyond the table get 0; they get the table's outermost row.",
+            lambda table, T: look_up(table, T).where(distances(T).abs() <= len(table) // 2, 0.0),
+        ),
+        Misconception(
+            "one_reach_too_short",
+            "You clip one row too early: the table's outermost rows are never used.",
+            looked_up(lambda away, reach: away.clamp(1 - reach, reach - 1) + reach),
+        ),
+        Misconception(
+            "heads_last",
+            "Your heads stand in the last axis; they come first.",
+            lambda table, T: look_up(table, T).permute(1, 2, 0),
+        ),
+        Misconception(
+            "absolute",
+            "Your bias depends on the key's place only, not on the query's.",
+            lambda table, T: (
+                table[torch.arange(T).clamp(max=len(table) - 1)].T[:, None].expand(-1, T, -1)
+            ),
+        ),
+    ),
+    hints=(
+        "Which row of the table belongs to a key at the query's own place?",
+        "The distance key - query goes from -(T-1) to T-1. Clip it to -R … R, then add R: that is"
+        " the row.",
+        "away = torch.arange(T) - torch.arange(T)[:, None] is (T, T). table[away.clamp(-R, R) + R]"
+        " is (T, T, H), with R = len(table) // 2; permute brings the heads to the front.",
+    ),
+)
+
+
+EXERCISES = (positional_encoding, shift_matrix, rope, alibi_bias, relative_bias)

@@ -1,0 +1,384 @@
+"""Answers to the exercises of lesson 5.
+
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners write
+them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or two at
+once; they must fail, and none may be given a name.
+"""
+
+from math import sqrt
+
+import torch
+from torch.nn import functional as F
+
+from lessons_lib import multi_head_attention as lesson
+
+# --- split_heads ----------------------------------------------------------------------------------
+
+
+def split_by_view(x, n_heads):
+    B, T, D = x.shape
+    return x.view(B, T, n_heads, D // n_heads).permute(0, 2, 1, 3)
+
+
+def split_stacked(x, n_heads):
+    return torch.stack(x.split(x.shape[-1] // n_heads, dim=-1), dim=1)
+
+
+def split_in_loops(x, n_heads):
+    B, T, D = x.shape
+    d = D // n_heads
+    out = x.new_empty(B, n_heads, T, d)
+    for head in range(n_heads):
+        out[:, head] = x[..., head * d : (head + 1) * d]
+    return out
+
+
+def split_by_unfold(x, n_heads):
+    d = x.shape[-1] // n_heads
+    return x.unfold(-1, d, d).swapaxes(1, 2)
+
+
+def split_reversed(x, n_heads):
+    return lesson.split_heads(x, n_heads).flip(1)
+
+
+def split_tokens(x, n_heads):
+    return x.repeat_interleave(n_heads, dim=1).view(len(x), n_heads, x.shape[1], -1)
+
+
+# --- merge_heads ----------------------------------------------------------------------------------
+
+
+def merge_concatenated(x):
+    return torch.cat(list(x.unbind(dim=1)), dim=-1)
+
+
+def merge_contiguous(x):
+    B, H, T, d = x.shape
+    return x.permute(0, 2, 1, 3).contiguous().view(B, T, H * d)
+
+
+def merge_reshaped(x):
+    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
+
+
+def merge_by_einsum(x):
+    return torch.einsum("bhtd->bthd", x).flatten(-2)
+
+
+def merge_reversed(x):
+    return x.flip(1).transpose(1, 2).flatten(2)
+
+
+def merge_maximum(x):
+    return x.amax(dim=1)
+
+
+# --- attention_params -----------------------------------------------------------------------------
+
+
+def params_factored(d_model, n_heads, d_k, d_v):
+    return torch.tensor(n_heads * (2 * d_k + d_v) * (d_model + 1) + (n_heads * d_v + 1) * d_model)
+
+
+def params_from_tensors(d_model, n_heads, d_k, d_v):
+    shapes = [(d_model + 1, n_heads * d_k)] * 2
+    shapes += [(d_model + 1, n_heads * d_v), (n_heads * d_v + 1, d_model)]
+    return torch.tensor(sum(torch.empty(shape).numel() for shape in shapes))
+
+
+def params_head_by_head(d_model, n_heads, d_k, d_v):
+    count = d_model
+    for _ in range(n_heads):
+        count += 2 * (d_model * d_k + d_k) + d_model * d_v + d_v + d_v * d_model
+    return torch.tensor(count)
+
+
+def params_from_modules(d_model, n_heads, d_k, d_v):
+    layers = torch.nn.ModuleList(
+        [
+            torch.nn.Linear(d_model, n_heads * d_k),
+            torch.nn.Linear(d_model, n_heads * d_k),
+            torch.nn.Linear(d_model, n_heads * d_v),
+            torch.nn.Linear(n_heads * d_v, d_model),
+        ]
+    )
+    return torch.tensor(sum(p.numel() for p in layers.parameters()))
+
+
+def params_plus_one(d_model, n_heads, d_k, d_v):
+    return params_factored(d_model, n_heads, d_k, d_v) + 1
+
+
+def params_doubled(d_model, n_heads, d_k, d_v):
+    return params_factored(d_model, n_heads, d_k, d_v) * 2
+
+
+# --- drop_head ------------------------------------------------------------------------------------
+
+
+def drop_on_a_copy(context, w_o, head):
+    copy = context.clone()
+    copy[:, head] = 0
+    return lesson.merge_heads(copy) @ w_o
+
+
+def drop_columns(context, w_o, head):
+    d = context.shape[-1]
+    merged = torch.cat(context.unbind(1), dim=-1)
+    rest = [i for i in range(len(w_o)) if i // d != head]
+    return merged[..., rest] @ w_o[rest]
+
+
+def drop_subtracted(context, w_o, head):
+    d = context.shape[-1]
+    own = context[:, head] @ w_o[head * d : (head + 1) * d]
+    return lesson.merge_heads(context) @ w_o - own
+
+
+def drop_by_einsum(context, w_o, head):
+    keep = (torch.arange(context.shape[1]) != head).float()
+    rows = w_o.view(context.shape[1], context.shape[3], -1)
+    return torch.einsum("bhtd,h,hdm->btm", context, keep, rows)
+
+
+def drop_two(context, w_o, head):
+    return drop_on_a_copy(context * (torch.arange(len(context[0])) > 0)[:, None, None], w_o, head)
+
+
+def drop_halved(context, w_o, head):
+    full = lesson.merge_heads(context) @ w_o
+    return (full + drop_on_a_copy(context, w_o, head)) / 2
+
+
+# --- head_offset ----------------------------------------------------------------------------------
+
+
+def offset_by_bins(weights, lengths):
+    T = weights.shape[-1]
+    real = (torch.arange(T) < lengths[:, None]).float()
+    summed = torch.einsum("bhqk,bq->hqk", weights, real)
+    index = (torch.arange(T) - torch.arange(T)[:, None] + T - 1).flatten()
+    bins = torch.zeros(len(summed), 2 * T - 1).index_add(1, index, summed.flatten(1))
+    return bins.argmax(dim=1) - T + 1
+
+
+def offset_in_loops(weights, lengths):
+    B, H, T, _ = weights.shape
+    best = []
+    for h in range(H):
+        scores = {}
+        for b in range(B):
+            for q in range(int(lengths[b])):
+                for k in range(T):
+                    scores[k - q] = scores.get(k - q, 0) + float(weights[b, h, q, k])
+        best.append(max(scores, key=lambda o: scores[o]))
+    return torch.tensor(best)
+
+
+def offset_by_traces(weights, lengths):
+    T = weights.shape[-1]
+    parts = [weights[b, :, :n, :T] for b, n in enumerate(lengths.tolist())]
+    total = []
+    for o in range(1 - T, T):
+        total.append(sum(torch.diagonal(p, o, -2, -1).sum(-1) for p in parts))
+    return torch.stack(total).max(dim=0).indices + 1 - T
+
+
+def offset_masked(weights, lengths):
+    T = weights.shape[-1]
+    padded = torch.arange(T)[None, :] >= lengths[:, None]
+    w = weights.masked_fill(padded[:, None, :, None], 0.0).sum(0)
+    away = torch.arange(T)[None, :] - torch.arange(T)[:, None]
+    choices = torch.arange(1 - T, T)
+    total = (w[:, None] * (away == choices[:, None, None])).sum(dim=(-2, -1))
+    return choices[total.argmax(-1)]
+
+
+def offset_least(weights, lengths):
+    T = weights.shape[-1]
+    summed = weights.sum(dim=0)
+    total = torch.stack([summed.diagonal(o, 1, 2).sum(-1) for o in range(-T + 1, T)])
+    return total.argmin(dim=0) - T + 1
+
+
+def offset_heads_swapped(weights, lengths):
+    return offset_by_bins(weights, lengths).flip(0) + 1
+
+
+# --- multi_head -----------------------------------------------------------------------------------
+
+
+def multi_by_torch(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    blocked = (~mask).repeat_interleave(n_heads, dim=0)
+    theirs = torch.nn.MultiheadAttention(len(w_q), n_heads, bias=False, batch_first=True)
+    parameters = {
+        "in_proj_weight": torch.cat([w_q.T, w_k.T, w_v.T]),
+        "out_proj.weight": w_o.T,
+    }
+    call = torch.func.functional_call
+    return call(theirs, parameters, (query, key_value, key_value), {"attn_mask": blocked})[0]
+
+
+def multi_fused(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = (
+        lesson.split_heads(x, n_heads) for x in (query @ w_q, key_value @ w_k, key_value @ w_v)
+    )
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.unsqueeze(1))
+    return lesson.merge_heads(context) @ w_o
+
+
+def multi_by_einsum(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    wq, wk, wv = (w.view(len(w), n_heads, -1) for w in (w_q, w_k, w_v))
+    q = torch.einsum("btm,mhd->bhtd", query, wq)
+    k = torch.einsum("btm,mhd->bhtd", key_value, wk)
+    v = torch.einsum("btm,mhd->bhtd", key_value, wv)
+    scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5
+    scores = torch.where(mask[:, None], scores, -1e9)
+    return torch.einsum(
+        "bhqk,bhkd,hdm->bqm", scores.softmax(-1), v, w_o.view(n_heads, q.shape[-1], -1)
+    )
+
+
+def multi_in_a_loop(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    d = w_q.shape[1] // n_heads
+    output = 0
+    for h in range(n_heads):
+        own = slice(h * d, (h + 1) * d)
+        scores = (query @ w_q[:, own]) @ (key_value @ w_k[:, own]).mT / sqrt(d)
+        weights = scores.masked_fill(mask.logical_not(), float("-inf")).softmax(-1)
+        output = output + weights @ (key_value @ w_v[:, own]) @ w_o[own]
+    return output
+
+
+def multi_with(scale=None, view=False, mask_axis=1):
+    """As learners write it, with one thing changed."""
+
+    def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+        B, T_q, D = query.shape
+        d = D // n_heads
+
+        def split(x):
+            if view:
+                return x.view(B, n_heads, -1, d)
+            return x.view(B, -1, n_heads, d).transpose(1, 2)
+
+        q, k, v = split(query @ w_q), split(key_value @ w_k), split(key_value @ w_v)
+        scores = torch.matmul(q, k.transpose(-1, -2)) / sqrt(scale or d)
+        if mask_axis is not None:
+            mask = mask.unsqueeze(mask_axis)
+        weights = F.softmax(scores.masked_fill(mask == 0, float("-inf")), dim=-1)
+        context = (weights @ v).transpose(1, 2).reshape(B, T_q, D)
+        return context @ w_o
+
+    return answer
+
+
+def multi_unscaled_and_ignored(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = (
+        lesson.split_heads(x, n_heads) for x in (query @ w_q, key_value @ w_k, key_value @ w_v)
+    )
+    return lesson.merge_heads((q @ k.mT).softmax(-1) @ v) @ w_o
+
+
+def multi_query_unprojected(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    return multi_fused(query, key_value, torch.eye(len(w_q)), w_k, w_v, w_o, n_heads, mask)
+
+
+RIGHT = {
+    "split_heads": [
+        lesson.split_heads,
+        split_by_view,
+        split_stacked,
+        split_in_loops,
+        split_by_unfold,
+    ],
+    "merge_heads": [
+        lesson.merge_heads,
+        merge_concatenated,
+        merge_contiguous,
+        merge_reshaped,
+        merge_by_einsum,
+    ],
+    "attention_params": [
+        params_factored,
+        params_from_tensors,
+        params_head_by_head,
+        params_from_modules,
+    ],
+    "drop_head": [drop_on_a_copy, drop_columns, drop_subtracted, drop_by_einsum],
+    "head_offset": [offset_by_bins, offset_in_loops, offset_by_traces, offset_masked],
+    "multi_head": [multi_by_torch, multi_fused, multi_by_einsum, multi_in_a_loop, multi_with()],
+}
+
+NAMED = {
+    "split_heads": {
+        "viewed": [lambda x, n: x.view(x.shape[0], n, x.shape[1], x.shape[2] // n)],
+        "not_moved": [lambda x, n: x.view(*x.shape[:2], n, -1)],
+        "interleaved": [lambda x, n: torch.stack([x[..., h::n] for h in range(n)], dim=1)],
+        "joined_with_batch": [
+            lambda x, n: split_by_view(x, n).reshape(-1, x.shape[1], x.shape[2] // n)
+        ],
+        "tuple_of_heads": [lambda x, n: torch.tensor_split(x, n, dim=-1)],
+    },
+    "merge_heads": {
+        "viewed": [lambda x: x.view(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])],
+        "view_after_transpose": [lambda x: x.permute(0, 2, 1, 3).view(*x.shape[::2], -1)],
+        "joined_with_tokens": [lambda x: torch.cat(x.unbind(1), dim=1)],
+    },
+    "attention_params": {
+        "no_biases": [
+            lambda d, h, k, v: torch.tensor(2 * d * h * k + 2 * d * h * v),
+        ],
+        "width_shared": [lambda d, h, k, v: torch.tensor(4 * (d * d + d))],
+    },
+    "drop_head": {
+        "kept_only": [
+            lambda c, w, h: c[:, h] @ w[h * c.shape[-1] : (h + 1) * c.shape[-1]],
+        ],
+        "not_mixed": [
+            lambda c, w, h: (
+                (c * (torch.arange(c.shape[1]) != h)[:, None, None]).transpose(1, 2).flatten(2)
+            )
+        ],
+    },
+    "head_offset": {
+        "padding_counted": [
+            lambda w, lengths: offset_by_bins(w, torch.full_like(lengths, w.shape[-1])),
+        ],
+        "distance": [
+            lambda w, lengths: torch.stack(
+                [
+                    sum(
+                        (
+                            w.diagonal(s * o, 2, 3)
+                            * (
+                                torch.arange(w.shape[-1])[max(-s * o, 0) :][: w.shape[-1] - o]
+                                < lengths[:, None]
+                            )[:, None]
+                        ).sum((0, 2))
+                        for s in ((1,) if o == 0 else (1, -1))
+                    )
+                    for o in range(w.shape[-1])
+                ]
+            ).argmax(0)
+        ],
+        "sign_flipped": [lambda w, lengths: -offset_in_loops(w, lengths)],
+    },
+    "multi_head": {
+        "scaled_by_d_model": [
+            lambda q, kv, w_q, *rest: multi_with(scale=len(w_q))(q, kv, w_q, *rest)
+        ],
+        "split_by_view": [multi_with(view=True)],
+        "head_axis_missing": [multi_with(mask_axis=None), multi_with(mask_axis=0)],
+    },
+}
+
+UNNAMED = {
+    "split_heads": [split_reversed, split_tokens],
+    "merge_heads": [merge_reversed, merge_maximum],
+    "attention_params": [params_plus_one, params_doubled],
+    "drop_head": [drop_two, drop_halved],
+    "head_offset": [offset_least, offset_heads_swapped],
+    "multi_head": [multi_unscaled_and_ignored, multi_query_unprojected],
+}

@@ -1,0 +1,249 @@
+"""Answers to the exercises of lesson 6.
+
+RIGHT: the same function in other styles; all must pass. NAMED: wrong answers as learners wrote
+them, with the name that each must get. UNNAMED: wrong answers that make no known mistake, or two at
+once; they must fail, and none may be given a name.
+"""
+
+from math import log, sqrt
+
+import numpy as np
+import torch
+
+from lessons_lib import positional_encoding as lesson
+
+# --- positional_encoding --------------------------------------------------------------------------
+
+
+def encoding_in_slices(T, d_model):
+    table = torch.zeros(T, d_model)
+    speed = torch.exp(torch.arange(0, d_model, 2) * (-log(10000.0) / d_model))
+    table[:, 0::2] = torch.sin(torch.arange(T)[:, None] * speed)
+    table[:, 1::2] = torch.cos(torch.arange(T)[:, None] * speed)
+    return table
+
+
+def encoding_in_numpy(T, d_model):
+    columns = np.arange(d_model)
+    turned = np.arange(T)[:, None] / 10000 ** (columns // 2 * 2 / d_model)
+    return torch.from_numpy(np.where(columns % 2, np.cos(turned), np.sin(turned))).float()
+
+
+def encoding_of_phases(T, d_model):
+    clock = torch.arange(d_model) // 2
+    phase = torch.arange(d_model) % 2 * torch.pi / 2
+    return torch.sin(torch.arange(T)[:, None] / 10000 ** (2 * clock / d_model) + phase)
+
+
+def encoding_complex(T, d_model):
+    turned = lesson.angles(T, d_model)
+    spun = torch.polar(torch.ones_like(turned), torch.pi / 2 - turned)
+    return torch.view_as_real(spun).flatten(1)  # the tip of a hand that goes clockwise
+
+
+def encoding_step_by_step(T, d_model):
+    row = torch.tensor([0.0, 1.0]).repeat(d_model // 2)
+    step = step_matrix_interleaved(1, d_model)
+    rows = [row]
+    for _ in range(T - 1):
+        rows.append(rows[-1] @ step)
+    return torch.stack(rows)
+
+
+def step_matrix_interleaved(k, d_model):
+    turned = lesson.angles(2, d_model)[1] * k
+    return torch.block_diag(
+        *[torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]]) for a in turned]
+    )
+
+
+# --- shift_matrix ---------------------------------------------------------------------------------
+
+
+def halves(T, d_model):
+    turned = lesson.angles(T, d_model)
+    return torch.cat([turned.sin(), turned.cos()], dim=1)
+
+
+def shift_reordered(k, d_model):
+    order = torch.cat([torch.arange(0, d_model, 2), torch.arange(1, d_model, 2)])
+    return step_matrix_interleaved(k, d_model)[order][:, order]
+
+
+def shift_by_power(k, d_model):
+    return torch.linalg.matrix_power(shift_reordered(1, d_model), k)
+
+
+def shift_by_kron(k, d_model):
+    turned = k * 10000.0 ** (-torch.arange(0, d_model, 2) / d_model)
+    same, other = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    return torch.kron(same, turned.cos().diag()) + torch.kron(other, turned.sin().diag())
+
+
+def shift_filled(k, d_model):
+    matrix, half = torch.zeros(d_model, d_model), d_model // 2
+    for i in range(half):
+        angle = torch.tensor(k * 10000.0 ** (-2 * i / d_model))
+        matrix[i, i] = matrix[i + half, i + half] = torch.cos(angle)
+        matrix[i + half, i] = torch.sin(angle)
+        matrix[i, i + half] = -torch.sin(angle)
+    return matrix
+
+
+# --- rope -----------------------------------------------------------------------------------------
+
+
+def attended(query, key, value):
+    return (query @ key.mT / sqrt(query.shape[-1])).softmax(-1) @ value
+
+
+def rope_padded(query, key, value, first):
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return attended(query, lesson.rotate(key), value)
+
+
+def rope_by_matrices(query, key, value, first):
+    d = query.shape[-1]
+    queries = [q @ step_matrix_interleaved(-(first + m), d) for m, q in enumerate(query.unbind(1))]
+    keys = [k @ step_matrix_interleaved(-n, d) for n, k in enumerate(key.unbind(1))]
+    return attended(torch.stack(queries, dim=1), torch.stack(keys, dim=1), value)
+
+
+def rope_of_swapped(query, key, value, first):
+    def turn(x, start):
+        places = torch.arange(start, start + x.shape[1])[:, None]
+        angle = (
+            places * 10000.0 ** (-torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+        ).repeat_interleave(2, dim=-1)
+        swapped = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+        return x * angle.cos() + swapped * angle.sin()
+
+    return attended(turn(query, first), turn(key, 0), value)
+
+
+def rope_keys_moved_instead(query, key, value, first):
+    front = key.new_zeros(len(key), 50, key.shape[-1])
+    moved = lesson.rotate(torch.cat([front, key], dim=1))[:, 50:]
+    front = query.new_zeros(len(query), 50 + first, query.shape[-1])
+    return attended(lesson.rotate(torch.cat([front, query], 1))[:, 50 + first :], moved, value)
+
+
+def rope_values_and_halves(query, key, value, first):
+    return rope_padded(query.flip(-1), key.flip(-1), lesson.rotate(value), first)
+
+
+# --- alibi_bias -----------------------------------------------------------------------------------
+
+
+def alibi_einsum(slopes, T_q, T_k):
+    back = torch.relu(torch.arange(T_k - T_q, T_k)[:, None] - torch.arange(T_k)).float()
+    return -torch.einsum("h,qk->hqk", slopes, back)
+
+
+def alibi_cut(slopes, T_q, T_k):
+    places = torch.arange(T_k)
+    back = (places[:, None] - places).clamp(min=0)
+    return (-slopes.view(-1, 1, 1) * back)[:, -T_q:]
+
+
+def alibi_tril(slopes, T_q, T_k):
+    away = torch.arange(T_k).float() - torch.arange(T_k).float()[:, None]
+    return (slopes[:, None, None] * away.tril())[:, T_k - T_q :]
+
+
+def alibi_stacked(slopes, T_q, T_k):
+    rows = [(torch.arange(T_k) - place).clamp(max=0) for place in range(T_k - T_q, T_k)]
+    return torch.stack([slope * torch.stack(rows) for slope in slopes])
+
+
+# --- relative_bias --------------------------------------------------------------------------------
+
+
+def relative_embedding(table, T):
+    reach = (table.shape[0] - 1) // 2
+    away = torch.arange(T)[None, :] - torch.arange(T)[:, None]
+    rows = away.clamp(-reach, reach) + reach
+    return torch.nn.functional.embedding(rows, table).movedim(-1, 0)
+
+
+def relative_one_hot(table, T):
+    reach = len(table) // 2
+    away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-reach, reach) + reach
+    return torch.einsum("qkr,rh->hqk", torch.nn.functional.one_hot(away, len(table)).float(), table)
+
+
+def relative_by_head(table, T):
+    reach = len(table) // 2
+    away = (torch.arange(T) - torch.arange(T)[:, None]).clamp(-reach, reach) + reach
+    return torch.stack([column[away] for column in table.T])
+
+
+def relative_windows(table, T):
+    reach = len(table) // 2
+    rows = torch.arange(1 - T, T).clamp(-reach, reach) + reach  # for each distance
+    return table[rows].T.unfold(1, T, 1).flip(1)
+
+
+RIGHT = {
+    "positional_encoding": [
+        lesson.positional_encoding,
+        encoding_in_slices,
+        encoding_in_numpy,
+        encoding_of_phases,
+        encoding_complex,
+        encoding_step_by_step,
+    ],
+    "shift_matrix": [shift_reordered, shift_by_power, shift_by_kron, shift_filled],
+    "rope": [rope_padded, rope_by_matrices, rope_of_swapped, rope_keys_moved_instead],
+    "alibi_bias": [alibi_einsum, alibi_cut, alibi_tril, alibi_stacked],
+    "relative_bias": [relative_embedding, relative_one_hot, relative_by_head, relative_windows],
+}
+
+NAMED = {
+    "positional_encoding": {
+        "halves": [halves],
+        "from_one": [lambda T, d_model: lesson.positional_encoding(T + 1, d_model)[1:]],
+    },
+    "shift_matrix": {
+        "pair_by_pair": [step_matrix_interleaved],
+        "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
+    },
+    "rope": {
+        "same_start": [
+            lambda query, key, value, first: attended(
+                lesson.rotate(query), lesson.rotate(key), value
+            )
+        ],
+        "values_too": [
+            lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
+        ],
+    },
+    "alibi_bias": {
+        "own_slopes": [
+            lambda slopes, T_q, T_k: lesson.alibi_bias(T_k, len(slopes))[:, T_k - T_q :]
+        ],
+        "from_zero": [lambda slopes, T_q, T_k: alibi_einsum(slopes, T_k, T_k)[:, :T_q]],
+    },
+    "relative_bias": {"mirrored": [lambda table, T: relative_by_head(table, T).mT]},
+}
+
+UNNAMED = {
+    "positional_encoding": [
+        lambda T, d_model: torch.zeros(T, d_model),
+        lambda T, d_model: lesson.positional_encoding(T, d_model).flip(1),
+    ],
+    "shift_matrix": [
+        lambda k, d_model: torch.eye(d_model),
+        lambda k, d_model: shift_reordered(k + 1, d_model),
+    ],
+    "rope": [lambda query, key, value, first: value[:, :1] + 0 * query, rope_values_and_halves],
+    "alibi_bias": [
+        lambda slopes, T_q, T_k: torch.zeros(len(slopes), T_q, T_k),
+        lambda slopes, T_q, T_k: alibi_einsum(slopes.flip(0), T_q, T_k) * 2,
+    ],
+    "relative_bias": [
+        lambda table, T: torch.zeros(table.shape[1], T, T),
+        lambda table, T: relative_by_head(table, T).flip(0) + 1,
+    ],
+}

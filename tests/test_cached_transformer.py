@@ -1,0 +1,151 @@
+"""The key–value cache: the same output as without it, in every respect."""
+
+import pytest
+import torch
+
+from lessons_lib.decoding import beam_decode, greedy_decode
+from lessons_lib.kit.seeding import seed_everything
+from lessons_lib.kit.tasks import number_words
+from lessons_lib.kit.vocabulary import BOS, EOS
+from lessons_lib.transformer import CachedTransformer, PostNorm, PreNorm, Transformer, read_next
+
+N_SRC, N_TGT = 13, 11
+SIZES = {"d_model": 24, "n_heads": 3, "d_ff": 20, "n_layers": 3}
+SRC = torch.tensor([[5, 6, 7, 8, EOS], [9, EOS, 0, 0, 0], [4, 12, EOS, 0, 0]])  # (B, T_src)
+
+
+@pytest.fixture(params=[PreNorm, PostNorm])
+def pair(request):
+    """A Transformer, and one with a cache and the same weights."""
+    seed_everything(0)
+    plain = Transformer(N_SRC, N_TGT, **SIZES, residual=request.param).eval()
+    cached = CachedTransformer(N_SRC, N_TGT, **SIZES, residual=request.param).eval()
+    cached.load_state_dict(plain.state_dict())
+    return plain, cached
+
+
+def write(model, src, words):
+    """The logits of every step while `words` (B, T) are read in: (B, T, V)."""
+    state, logits = model.start(src), []
+    for token in words.unbind(dim=1):
+        step, state = model.step(state, token)
+        logits.append(step)
+    return torch.stack(logits, dim=1)
+
+
+def test_step_by_step_equals_the_plain_steps_and_all_at_once(pair):
+    plain, cached = pair
+    words = torch.randint(1, N_TGT, (3, 9))
+    with torch.no_grad():
+        steps = write(cached, SRC, words)
+        assert torch.allclose(steps, write(plain, SRC, words), atol=1e-5)
+        assert torch.allclose(steps, plain(SRC, words), atol=1e-5)
+
+
+def test_greedy_and_beam_write_the_same_words(pair):
+    assert torch.equal(*(greedy_decode(model, SRC, max_steps=15) for model in pair))
+    for width in (1, 2, 5, 20):  # 20: more beams than words in the vocabulary
+        assert torch.equal(*(beam_decode(m, SRC, width=width, max_steps=15) for m in pair))
+
+
+def test_the_same_words_on_a_thousand_sentences():
+    task = number_words(n_train=10, n_test=1000)
+    sizes = len(task.src_vocab), len(task.tgt_vocab)
+    seed_everything(0)
+    plain = Transformer(*sizes, d_model=16, d_ff=16).eval()
+    cached = CachedTransformer(*sizes, d_model=16, d_ff=16).eval()
+    cached.load_state_dict(plain.state_dict())
+    src = task.test[0]
+    greedy = greedy_decode(plain, src, max_steps=12)
+    assert torch.equal(greedy, greedy_decode(cached, src, max_steps=12))
+    one = beam_decode(cached, src, width=1, max_steps=12)
+    assert torch.equal(one, greedy[:, : one.shape[1]])
+
+
+def test_a_batch_of_one(pair):
+    assert torch.equal(*(beam_decode(model, SRC[:1], width=3, max_steps=8) for model in pair))
+
+
+def test_the_state_is_a_tuple_of_batch_first_tensors_that_can_be_reordered(pair):
+    _, cached = pair
+    order = torch.tensor([2, 0, 1])
+    with torch.no_grad():
+        _, state = cached.step(cached.start(SRC), torch.tensor([BOS, 4, 5]))
+        assert isinstance(state, tuple) and all(len(x) == 3 for x in state)
+        logits, _ = cached.step(state, torch.tensor([6, 7, 8]))
+        mixed, _ = cached.step(tuple(x[order] for x in state), torch.tensor([6, 7, 8])[order])
+    assert torch.allclose(mixed, logits[order], atol=1e-6)
+
+
+def test_a_step_leaves_the_state_it_was_given(pair):
+    _, cached = pair
+    with torch.no_grad():
+        state = cached.start(SRC)
+        before = [x.clone() for x in state]
+        cached.step(state, torch.tensor([BOS, BOS, BOS]))
+    assert all(map(torch.equal, state, before))
+
+
+def test_the_kept_keys_are_those_of_all_positions_at_once(pair):
+    plain, cached = pair
+    words = torch.randint(1, N_TGT, (3, 6))
+    layer = plain.decoder.layers[0]
+    with torch.no_grad():
+        state = cached.start(SRC)
+        for token in words.unbind(dim=1):
+            _, state = cached.step(state, token)
+        x = plain.decoder.embed(words)
+        if isinstance(layer.around_attend, PreNorm):
+            x = layer.around_attend.norm(x)
+        for kept, whole in zip(state[1:3], layer.attend.project(x), strict=True):
+            assert kept.shape == (3, 3, 6, 8)
+            assert torch.allclose(kept, whole, atol=1e-6)
+
+
+def test_read_next_computes_one_position_from_what_is_kept(pair):
+    plain, _ = pair
+    layer, memory_mask = plain.decoder.layers[1], (SRC != 0)[:, None]
+    x, memory = torch.randn(3, 5, 24), torch.randn(3, 5, 24)
+    projected = layer.cross.project(memory)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril()
+    with torch.no_grad():
+        whole = layer(x, memory, mask, memory_mask)
+        past = [torch.zeros(3, 3, 0, 8)] * 2
+        for t in range(5):
+            out, past = read_next(layer, x[:, t : t + 1], past, projected, memory_mask)
+            assert torch.allclose(out[:, 0], whole[:, t], atol=1e-5)
+            assert [kept.shape[2] for kept in past] == [t + 1, t + 1]
+
+
+def test_positions_and_projections_are_computed_once(pair):
+    _, cached = pair
+    read, projected = [], []
+    layer = cached.decoder.layers[0]
+    cached.decoder.embed.register_forward_hook(lambda _, __, x: read.append(x.shape[1]))
+    layer.cross.w_k.register_forward_hook(lambda *_: projected.append(1))
+    with torch.no_grad():
+        write(cached, SRC, torch.randint(1, N_TGT, (3, 7)))
+    assert read == [1] * 7, "one position a step"
+    assert projected == [1], "the memory is projected once a sentence"
+
+
+def test_the_table_of_places_ends_at_max_len():
+    seed_everything(0)
+    model = CachedTransformer(N_SRC, N_TGT, max_len=5).eval()
+    model.decoder.to_logits.bias.data[EOS] = -1e9  # it never stops by itself
+    assert greedy_decode(model, SRC, max_steps=5).shape == (3, 5)
+    with pytest.raises(ValueError, match="the length of a sentence must be at most 5, got 6"):
+        greedy_decode(model, SRC, max_steps=6)
+
+
+@pytest.mark.parametrize("decode", [greedy_decode, beam_decode])
+def test_an_empty_source_is_named(pair, decode):
+    for model in pair:
+        with pytest.raises(ValueError, match="no empty axis"):
+            decode(model, torch.zeros(2, 0, dtype=torch.long))
+
+
+def test_a_word_outside_the_vocabulary_is_named(pair):
+    _, cached = pair
+    with torch.no_grad(), pytest.raises(ValueError, match=f"from 0 to {N_TGT - 1}, got {N_TGT}"):
+        cached.step(cached.start(SRC), torch.tensor([1, N_TGT, 2]))
