@@ -3,9 +3,13 @@
     python course.py                  open the lessons in JupyterLab, at lesson 1
     python course.py --no-browser     arguments that begin with "-" go to JupyterLab
     python course.py test             run all tests; more arguments go to pytest
+    python course.py progress         show what is solved, and what comes next
+    python course.py reset EXERCISE   give one exercise back as it was
+    python course.py update           after `git pull`: renew the notebooks that you work on
     python course.py WORD ...         run `python -m lessons_lib WORD ...`
 
-The lessons that you work on are copies, in the folder work/. What is there is never overwritten.
+The lessons that you work on are copies, in the folder work/. Opening them overwrites nothing;
+`reset` and `update` keep what was there in work/.backups/.
 Running this again is quick and safe: it installs only what is missing.
 """
 
@@ -343,11 +347,15 @@ def copy_missing_notebooks():
             hidden = any(part.startswith((".", "__")) for part in path.parts)
             if hidden or source.is_dir() or os.path.lexists(copy):
                 continue
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            # Renamed when complete: a copy that was interrupted is no notebook.
-            unfinished = copy.with_name(f".{copy.name}.unfinished")
-            shutil.copyfile(str(source), str(unfinished))
-            os.replace(unfinished, copy)
+            # By what was copied, `update` will know what the learner has changed since.
+            version = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+            original = path.with_name(f"{path.stem}.{version}{path.suffix}")
+            for target in (WORK / ".originals" / original, copy):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # Renamed when complete: a copy that was interrupted is no notebook.
+                unfinished = target.with_name(f".{target.name}.unfinished")
+                shutil.copyfile(str(source), str(unfinished))
+                os.replace(unfinished, target)
 
 
 # --- running things --------------------------------------------------------------------------

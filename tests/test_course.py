@@ -183,12 +183,14 @@ def test_the_first_start_installs_copies_and_opens_lesson_1(course):
     assert install[install.index("-e") + 1] == "."
     assert install[install.index("-c") + 1] == "constraints.txt"
 
-    copies = {p for p in (course.folder / "work").rglob("*") if p.is_file()}
-    assert copies == {
+    files = {p for p in (course.folder / "work").rglob("*") if p.is_file()}
+    originals = {p for p in files if ".originals" in p.parts}
+    assert files - originals == {
         course.folder / "work" / LESSON,
         course.folder / "work/exercises/01_rnn_bottleneck.ipynb",
     }
     assert course.read(f"work/{LESSON}") == "lesson 1"
+    assert sorted(p.read_text() for p in originals) == ["exercise 1", "lesson 1"]
     assert len(said) <= 4
 
 
@@ -223,7 +225,7 @@ def test_an_interrupted_copy_leaves_no_half_notebook(course):
     assert not (course.folder / "work" / LESSON).exists()
     course.opens()
     assert course.read(f"work/{LESSON}") == "lesson 1"
-    assert not [p for p in (course.folder / "work").rglob("*") if p.name.startswith(".")]
+    assert not list((course.folder / "work").rglob("*.unfinished"))
 
 
 def test_the_settings_for_jupyterlab_come_before_the_users_own(course):

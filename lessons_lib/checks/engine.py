@@ -20,6 +20,7 @@ from lessons_lib.checks.calling import Outcome, call
 from lessons_lib.checks.diagnosis import Finding, Trial, alike
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, Property
 from lessons_lib.checks.verdict import Verdict
+from lessons_lib.learner.record import remember
 
 LESSONS = (
     rnn_bottleneck,
@@ -40,8 +41,9 @@ ONE_AT_A_TIME = threading.RLock()
 def check(exercise_id: str, answer: Callable) -> Verdict:
     """Judge `answer`, the learner's function, for the exercise `exercise_id`.
 
-    Prints nothing; the verdict shows itself as the last expression of a cell. The environment
-    variable LESSONS_EXPECT ("todo" or "pass") says which verdict is expected.
+    Prints nothing; the verdict shows itself as the last expression of a cell. In the learner's
+    folder work/ it is recorded for `python -m lessons_lib progress`. The environment variable
+    LESSONS_EXPECT ("todo" or "pass") says which verdict is expected.
 
     Raises:
         ValueError: if there is no such exercise, or LESSONS_EXPECT has another value.
@@ -52,6 +54,8 @@ def check(exercise_id: str, answer: Callable) -> Verdict:
         raise ValueError(f'LESSONS_EXPECT must be "todo" or "pass", got "{expected_status}"')
     with ONE_AT_A_TIME:
         verdict = judge(find(exercise_id), answer)
+    if not expected_status:
+        remember(exercise_id, verdict.status, verdict.misconception, verdict.sentence)
     if expected_status not in ("", verdict.status):
         raise AssertionError(f"expected {expected_status}, got {verdict.status}\n{verdict!r}")
     return verdict

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.laws.project import modules
 
-# Ground up. The modules of `kit`, and those of `checks`, may import each other.
+# Ground up. The modules of `kit`, of `learner` and of `checks` may import each other.
 FLOORS = (
     {"kit"},
     {"masking", "positional_encoding"},
@@ -15,10 +15,11 @@ FLOORS = (
     {"bahdanau_attention"},
     {"multi_head_attention"},
     {"transformer"},
+    {"learner"},
     {"checks"},
     {"__main__"},
 )
-_ROOMS_OF_MANY = ("kit", "checks")
+_ROOMS_OF_MANY = ("kit", "learner", "checks")
 _ABOVE_THE_LIBRARY = {"course", "conftest", "tests", "tools"}
 
 
