@@ -31,7 +31,7 @@ class _OneKernelPerNotebook(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::")[0]
-        # What these prepare once, a graded class and a training on many pairs, all their tests share.
+        # What these prepare once, a graded class and a training, all their tests share.
         together = (".ipynb", "test_teacher.py", "test_own_pairs.py")
         return path if path.endswith(together) else nodeid
 

@@ -143,9 +143,9 @@ class AttentionDecoder(nn.Module):
         check_ids("tgt_in", tgt_in, ("B", "T"), self.embed.num_embeddings)
         from_words = self.rnn.x_to_gates(self.embed(tgt_in))  # (B, T, 3·d_hidden): all at once
         read = []
-        for t in range(tgt_in.shape[1]):
+        for from_word in from_words.unbind(dim=1):  # (B, 3·d_hidden)
             context = self.attend(state[:, None], projected, mask)[:, 0]  # (B, d_key)
-            from_x = from_words[:, t] + self.context_to_gates(context)  # (B, 3·d_hidden)
+            from_x = from_word + self.context_to_gates(context)  # (B, 3·d_hidden)
             state = self.rnn.step(from_x, state)  # (B, d_hidden)
             read.append(torch.cat([state, context], dim=-1))  # (B, d_hidden + d_key)
         return self.to_logits(torch.stack(read, dim=1)), state  # (B, T, V), (B, d_hidden)

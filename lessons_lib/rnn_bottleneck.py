@@ -29,8 +29,8 @@ class RNN(nn.Module):
             state = x.new_zeros(len(x), self.h_to_h.in_features)  # (B, d_hidden)
         from_x = self.x_to_h(x)  # (B, T, d_hidden): all words at once
         states = []
-        for t in range(x.shape[1]):  # the memory: one word after the other
-            state = torch.tanh(from_x[:, t] + self.h_to_h(state))  # (B, d_hidden)
+        for from_word in from_x.unbind(dim=1):  # the memory: one word after the other
+            state = torch.tanh(from_word + self.h_to_h(state))  # (B, d_hidden)
             states.append(state)
         return torch.stack(states, dim=1), state  # (B, T, d_hidden), (B, d_hidden)
 
@@ -55,8 +55,8 @@ class GRU(nn.Module):
             state = x.new_zeros(len(x), self.h_to_gates.in_features)  # (B, d_hidden)
         from_x = self.x_to_gates(x)  # (B, T, 3·d_hidden): all words at once
         states = []
-        for t in range(x.shape[1]):  # the memory: one word after the other
-            state = self.step(from_x[:, t], state)  # (B, d_hidden)
+        for from_word in from_x.unbind(dim=1):  # the memory: one word after the other
+            state = self.step(from_word, state)  # (B, d_hidden)
             states.append(state)
         return torch.stack(states, dim=1), state  # (B, T, d_hidden), (B, d_hidden)
 
@@ -90,8 +90,8 @@ class LSTM(nn.Module):
         h, c = state
         from_x = self.x_to_gates(x)  # (B, T, 4·d_hidden)
         states = []
-        for t in range(x.shape[1]):
-            i, f, g, o = (from_x[:, t] + self.h_to_gates(h)).chunk(4, dim=-1)  # (B, d_hidden) each
+        for from_word in from_x.unbind(dim=1):
+            i, f, g, o = (from_word + self.h_to_gates(h)).chunk(4, dim=-1)  # (B, d_hidden) each
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)  # forget some, add some
             h = torch.sigmoid(o) * torch.tanh(c)  # (B, d_hidden): show some
             states.append(h)
