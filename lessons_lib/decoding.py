@@ -58,6 +58,7 @@ def best_continuations(logits, log_p, n_words, ended, alpha: float):
     step = logits.log_softmax(dim=-1).masked_fill(ended[..., None], -torch.inf)  # (B, width, V)
     step[..., PAD] = torch.where(ended, 0.0, step[..., PAD])
     total = log_p[..., None] + step  # (B, width, V)
+    # One word more for a beam that still writes: ~ended counts 1 there, and 0 for an ended one.
     rank = total / length_penalty(n_words + ~ended, alpha)[..., None]  # (B, width, V)
     best = rank.flatten(1).topk(width).indices  # (B, width): places in width·V
     return best // V, best % V, total.flatten(1).gather(1, best)  # (B, width) each

@@ -98,6 +98,6 @@ def alibi_bias(T: int, n_heads: int) -> torch.Tensor:
     check_positive("T", T)
     check_positive("n_heads", n_heads)
     place = torch.arange(T)
-    back = (place[:, None] - place).clamp(min=0)  # (T, T): how far behind the query the key stands
+    back = (place[:, None] - place).clamp(min=0)  # (T, T): how far back the key stands
     slope = 2.0 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)  # (H,): one for each head
     return -slope[:, None, None] * back  # (H, T, T)

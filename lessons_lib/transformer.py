@@ -277,7 +277,7 @@ def read_next(layer: DecoderLayer, x, past, projected, memory_mask):
     """
 
     def look_back(x):
-        nonlocal past
+        nonlocal past  # around_attend may normalise x first: the new key is made in here
         pairs = zip(past, layer.attend.project(x), strict=True)
         past = [torch.cat(pair, dim=2) for pair in pairs]  # (B, H, T + 1, d_k) each
         return layer.attend(x, past)

@@ -334,7 +334,7 @@ def test_it_learns_a_small_task_and_decodes_it(residual):
     task = number_words(max_digits=2, n_train=60, n_test=10)
     sizes = {"d_model": 32, "n_heads": 2, "d_ff": 64, "n_layers": 1}
     model = Transformer(len(task.src_vocab), len(task.tgt_vocab), **sizes, residual=residual)
-    losses = train(model, task, steps=150, lr=4e-3)
+    losses = train(model, task, steps=100, lr=1e-2)
     assert sum(losses[-10:]) / 10 < 0.1 < 1.0 < losses[0]
     src, tgt = task.train
     right = exact_match(greedy_decode(model, src), tgt)  # (N,)

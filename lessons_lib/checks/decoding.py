@@ -1,23 +1,11 @@
 """The exercises of lesson 8, as data: reference, cases, known mistakes, hints."""
 
-from collections.abc import Callable
-
 import torch
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
+from lessons_lib.checks.inputs import normal, truths
+from lessons_lib.checks.masking import ADDITIVE, ONES_AND_ZEROS, in_numbers, to_be_added
 from lessons_lib.kit.vocabulary import EOS, PAD
-
-
-def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
-    """One mistake that can be made in several ways."""
-    return [Misconception(slug, sentence, answer) for answer in answers]
-
-
-def truths(*rows: str) -> torch.Tensor:
-    """Rows of 0 and 1 as truth values: truths("10", "11") is (2, 2)."""
-    return torch.tensor([[letter == "1" for letter in row] for row in rows])
-
 
 # --- beam_step ------------------------------------------------------------------------------------
 
@@ -41,22 +29,26 @@ def try_all_continuations(log_p, logits, ended):
 def beam_by(
     step_of=lambda logits: logits.log_softmax(dim=-1),
     join=lambda log_p, step: log_p[..., None] + step,
-    close=True,
-    free=True,
+    closed=-torch.inf,
+    free=lambda ended: ended,
+    free_word=PAD,
     shown=None,
-    take=None,
+    take=lambda total, step: total.flatten(1).topk(total.shape[1]).indices,
 ):
-    """One step of a beam, with the places at which learners go astray as arguments."""
+    """One step of a beam, with the places at which learners go astray as arguments.
+
+    Ended beams get `closed` for every word; then `free_word` costs nothing where `free` says so.
+    """
 
     def answer(log_p, logits, ended):
-        width, V = logits.shape[1:]
-        step = step_of(logits)  # (B, width, V)
-        if close:
-            step = step.masked_fill(ended[..., None], -torch.inf)
-            if free:
-                step[..., PAD] = torch.where(ended, 0.0, step[..., PAD])
+        V = logits.shape[2]
+        step = step_of(logits).clone()  # (B, width, V)
+        if closed is not None:
+            step = step.masked_fill(ended[..., None], closed)
+        if free is not None:
+            step[..., free_word] = torch.where(free(ended), 0.0, step[..., free_word])
         total = join(log_p, step)  # (B, width, V)
-        best = total.flatten(1).topk(width).indices if take is None else take(total)
+        best = take(total, step)  # (B, width): places in width·V
         new = total.flatten(1).gather(1, best)  # (B, width)
         beam, word = best // V, best % V
         return shown(beam, word, new, log_p, step) if shown else (beam, word, new)
@@ -64,23 +56,35 @@ def beam_by(
     return answer
 
 
-def best_of_each_beam(total):
+def best_of_each_beam(total, step):
     """The best word of each beam, in the order of the beams."""
     width, V = total.shape[1:]
     return total.argmax(dim=-1) + V * torch.arange(width)  # (B, width)
 
 
-def best_of_each_beam_sorted(total):
-    best = best_of_each_beam(total)
+def best_of_each_beam_sorted(total, step):
+    best = best_of_each_beam(total, step)
     order = total.flatten(1).gather(1, best).argsort(dim=1, descending=True)
     return best.gather(1, order)
 
 
-def worst_of_the_best(total):
+def best_of_two_of_each_beam(total, step):
+    """The race is run by the two best words of each beam."""
+    width, V = total.shape[1:]
+    values, words = total.topk(2, dim=-1)  # (B, width, 2) each
+    places = words + V * torch.arange(width)[:, None]
+    return places.flatten(1).gather(1, values.flatten(1).topk(width).indices)
+
+
+def worst_of_the_best(total, step):
     return total.flatten(1).topk(total.shape[1], sorted=True).indices.flip(1)
 
 
-def from_first_sentence(total):
+def best_by_the_last_word(total, step):
+    return step.flatten(1).topk(step.shape[1]).indices
+
+
+def from_first_sentence(total, step):
     best = total.flatten(1).topk(total.shape[1]).indices
     return best[:1].expand_as(best)
 
@@ -116,6 +120,10 @@ beam_step = Exercise(
             (torch.tensor([[-9.0, -0.1]]), normal(2, 1, 2, 6), truths("00")),
         ),
         Case(
+            "three beams: one of them gives all three",
+            (torch.tensor([[-9.0, -0.1, -8.0]]), normal(7, 1, 3, 6), truths("000")),
+        ),
+        Case(
             "logits that are far from log-probabilities",
             (-normal(3, 2, 3).abs(), normal(4, 2, 3, 7, scale=4.0), truths("000", "000")),
         ),
@@ -138,15 +146,20 @@ beam_step = Exercise(
             beam_by(take=best_of_each_beam_sorted),
         ),
         Misconception(
+            "too_few_of_each_beam",
+            "You take two words of each beam; one beam may supply all the winners.",
+            beam_by(take=best_of_two_of_each_beam),
+        ),
+        Misconception(
             "logits_added",
             "You add logits to log p: they are no log-probabilities yet.",
-            beam_by(step_of=lambda logits: logits.clone()),
+            beam_by(step_of=lambda logits: logits),
         ),
         *several(
             "probabilities_added",
             "You add probabilities to log p: log-probabilities are what adds up.",
             beam_by(step_of=lambda logits: logits.softmax(dim=-1)),
-            beam_by(step_of=lambda logits: logits.softmax(dim=-1), close=False),
+            beam_by(step_of=lambda logits: logits.softmax(dim=-1), closed=None, free=None),
         ),
         Misconception(
             "multiplied",
@@ -177,12 +190,32 @@ beam_step = Exercise(
         Misconception(
             "ended_goes_on",
             "Your ended beams go on writing; their one continuation is PAD.",
-            beam_by(close=False),
+            beam_by(closed=None, free=None),
         ),
         Misconception(
             "ended_is_dropped",
             "Your ended beams drop out: they have no continuation, PAD is missing.",
-            beam_by(free=False),
+            beam_by(free=None),
+        ),
+        Misconception(
+            "ended_keeps_other_words",
+            "Your ended beams may still write words; PAD is all that is left to them.",
+            beam_by(closed=None),
+        ),
+        Misconception(
+            "ended_all_free",
+            "Your ended beams may write any word for free; only PAD is left to them.",
+            beam_by(closed=0.0),
+        ),
+        Misconception(
+            "pad_free_for_all",
+            "PAD costs nothing in all your beams; it is free for ended ones only.",
+            beam_by(free=torch.ones_like),
+        ),
+        Misconception(
+            "eos_for_pad",
+            "Your ended beams go on with EOS; they have written it, PAD follows.",
+            beam_by(free_word=EOS),
         ),
         Misconception(
             "padding_costs",
@@ -225,6 +258,23 @@ beam_step = Exercise(
                     new - log_p.gather(1, beam) + log_p,
                 )
             ),
+        ),
+        Misconception(
+            "history_ignored",
+            "You choose by the last word alone, and add log p so far too late.",
+            beam_by(take=best_by_the_last_word),
+        ),
+        Misconception(
+            "old_log_p_returned",
+            "Your log p is that of the old beam: the new word has not been added.",
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (beam, word, log_p.gather(1, beam)),
+            ),
+        ),
+        Misconception(
+            "probability_returned",
+            "You return probabilities; log-probabilities are wanted.",
+            beam_by(shown=lambda beam, word, new, log_p, step: (beam, word, new.exp())),
         ),
         Misconception(
             "first_sentence_for_all",
@@ -275,6 +325,11 @@ def pick_by(rank, pick=lambda rank: rank.argmax(dim=1)):
 
 def penalised(count=real_words, penalty=lambda T, alpha: ((5 + T) / 6) ** alpha):
     return lambda log_p, words, alpha: log_p / penalty(count(words), alpha)
+
+
+def winner_by_log_p(log_p, words, alpha):
+    best, row = log_p.argmax(dim=1), torch.arange(len(words))  # (B,) each
+    return words[row, best], penalised()(log_p, words, alpha)[row, best]
 
 
 SHORT_OR_LONG = torch.tensor([[[7, EOS, 0, 0, 0, 0, 0, 0], [4, 5, 6, 7, 8, 9, 8, EOS]]])
@@ -334,12 +389,26 @@ pick_ending = Exercise(
             "You divide by the length as well as by the length penalty.",
             pick_by(penalised(penalty=lambda T, alpha: T * ((5 + T) / 6) ** alpha)),
         ),
-        Misconception(
-            "alpha_is_a_factor",
+        *several(
+            "alpha_multiplied",
             "Your alpha is a factor; it is the exponent of the penalty.",
-            pick_by(
-                penalised(penalty=lambda T, alpha: alpha * (5 + T) / 6 if alpha else 1.0),
-            ),
+            pick_by(penalised(penalty=lambda T, alpha: alpha * (5 + T) / 6)),
+            pick_by(penalised(penalty=lambda T, alpha: alpha * (5 + T) / 6 if alpha else 1.0)),
+        ),
+        Misconception(
+            "power_on_the_six_only",
+            "Your power falls on the 6 alone: put (5 + T) / 6 into brackets.",
+            pick_by(penalised(penalty=lambda T, alpha: (5 + T) / 6**alpha)),
+        ),
+        Misconception(
+            "five_missing",
+            "You divide by (T / 6) to the alpha: the 5 is missing.",
+            pick_by(penalised(penalty=lambda T, alpha: (T / 6) ** alpha)),
+        ),
+        Misconception(
+            "winner_by_log_p",
+            "Your winner is the one with the best log p; the largest quotient wins.",
+            winner_by_log_p,
         ),
         Misconception(
             "alpha_forgotten",
@@ -412,14 +481,32 @@ def reordered(rows_of):
     return lambda kept, place, beam: (kept[rows_of(beam)], place[rows_of(beam)])
 
 
+def stepping_by(n_rows, beam):
+    """The row of each new beam, if a sentence has `n_rows` rows."""
+    return (torch.arange(len(beam))[:, None] * n_rows + beam).flatten()  # (B·width,)
+
+
 def true_rows(beam):
-    return (torch.arange(len(beam))[:, None] * beam.shape[1] + beam).flatten()  # (B·width,)
+    return stepping_by(beam.shape[1], beam)
 
 
 def inverse(beam):
     """The old beam's row is sent to the new place: a scatter instead of a gather."""
     rows = true_rows(beam)
     return torch.arange(len(rows)).scatter(0, rows, torch.arange(len(rows)))
+
+
+def sent_to_zeros(kept, place, beam):
+    """The same scatter, into zeros: a row that nothing is sent to stays 0."""
+    return tuple(torch.zeros_like(x).index_put((true_rows(beam),), x) for x in (kept, place))
+
+
+def overwritten(kept, place, beam):
+    """Row by row in the same tensor: a later row may find its source overwritten."""
+    kept, place = kept.clone(), place.clone()
+    for new, old in enumerate(true_rows(beam).tolist()):
+        kept[new], place[new] = kept[old], place[old]
+    return kept, place
 
 
 def remembered(B, width):
@@ -452,16 +539,16 @@ reorder_state = Exercise(
             "All your rows come from the first sentence: beams count anew in each.",
             reordered(lambda beam: beam.flatten()),
         ),
-        Misconception(
-            "steps_of_B",
+        *several(
+            "offset_by_batch",
             "You step on by B for each sentence; a sentence has `width` rows.",
-            reordered(
-                lambda beam: (
-                    (torch.arange(len(beam))[:, None] * len(beam) + beam)
-                    .flatten()
-                    .clamp(max=beam.numel() - 1)
-                )
-            ),
+            reordered(lambda beam: stepping_by(len(beam), beam)),
+            reordered(lambda beam: stepping_by(len(beam), beam).clamp(max=beam.numel() - 1)),
+        ),
+        Misconception(
+            "offset_by_one",
+            "You step on by 1 for each sentence; a sentence has `width` rows.",
+            reordered(lambda beam: stepping_by(1, beam)),
         ),
         Misconception(
             "beams_outside",
@@ -475,10 +562,16 @@ reorder_state = Exercise(
             "You read the rows as beam by beam: row b·width + k is beam k of sentence b.",
             reordered(lambda beam: (beam * len(beam) + torch.arange(len(beam))[:, None]).flatten()),
         ),
-        Misconception(
+        *several(
             "sent_instead_of_fetched",
             "You send old rows to new places; new beam k must fetch old beam `beam[k]`.",
             reordered(inverse),
+            sent_to_zeros,
+        ),
+        Misconception(
+            "overwritten_while_reading",
+            "You overwrite rows that are still to be read: fetch from the old state.",
+            overwritten,
         ),
         Misconception(
             "place_left",
@@ -631,6 +724,21 @@ append_cache = Exercise(
             lambda keys, values, key, value: cached_by()(keys, values, key, value)[::-1],
         ),
         Misconception(
+            "value_is_key",
+            "Your new value is the new key: the values get their own vector.",
+            lambda keys, values, key, value: cached_by()(keys, values, key, key),
+        ),
+        Misconception(
+            "keys_twice",
+            "You return the keys twice; the values come second.",
+            lambda keys, values, key, value: cached_by()(keys, keys, key, key),
+        ),
+        Misconception(
+            "zeros_appended",
+            "Your caches grow by zeros: the new word's key and value are missing.",
+            cached_by(cut=lambda new, kept: in_heads(torch.zeros_like(new), kept)),
+        ),
+        Misconception(
             "heads_in_the_wrong_axis",
             "Your heads and your words have changed places: (B, H, T + 1, d) is wanted.",
             lambda *args: tuple(x.transpose(1, 2) for x in cached_by()(*args)),
@@ -743,12 +851,23 @@ chunk_mask = Exercise(
             "Your rows are keys; rows are queries, columns are keys.",
             lambda n_past, n_new: compare_places(n_past, n_new).T,
         ),
-        *several(
-            "ones_and_zeros",
-            "Your mask holds the numbers 1 and 0; truth values are wanted.",
-            lambda n_past, n_new: compare_places(n_past, n_new).float(),
-            lambda n_past, n_new: compare_places(n_past, n_new).long(),
+        Misconception(
+            "new_see_only_themselves",
+            "Your new words see no new word but themselves: the earlier ones are past.",
+            lambda n_past, n_new: (
+                compare_places(n_past, n_new)
+                & torch.ones(n_new, n_past + n_new)
+                .triu(n_past)
+                .logical_or(torch.arange(n_past + n_new) < n_past)
+            ),
         ),
+        Misconception(
+            "past_forgotten",
+            "Your later words no longer see the first kept ones: all of them stay open.",
+            lambda n_past, n_new: compare_places(n_past, n_new).triu(),
+        ),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(compare_places)),
+        *several("minus_inf", ADDITIVE, *to_be_added(compare_places)),
     ),
     hints=(
         "At which place does the first new word stand, if n_past words are kept before it?",
@@ -776,17 +895,38 @@ def walk_until_u(logits, temperature, u):
     return torch.tensor(drawn)
 
 
-def drawn_from(probabilities):
-    """Draw from probabilities(logits, temperature) (B, V)."""
+def heated(logits, temperature):
+    return (logits / temperature).softmax(dim=-1)
+
+
+def drawn_from(
+    probabilities=heated,
+    add_up=lambda p: p.cumsum(dim=-1),
+    behind=torch.le,
+    moved=0,
+    clamped=True,
+):
+    """Count the words whose sum lies behind u, with the places at which learners go astray.
+
+    `probabilities`(logits, temperature) are (B, V).
+    """
 
     def answer(logits, temperature, u):
-        total = probabilities(logits, temperature).cumsum(dim=-1)  # (B, V)
-        return (total <= u[:, None]).sum(dim=-1).clamp(max=logits.shape[1] - 1)
+        total = add_up(probabilities(logits, temperature))  # (B, V)
+        word = behind(total, u[:, None]).sum(dim=-1) + moved  # (B,)
+        return word.clamp(0, logits.shape[1] - 1) if clamped else word
 
     return answer
 
 
-right_probabilities = drawn_from(lambda logits, temperature: (logits / temperature).softmax(dim=-1))
+def or_not(probabilities=heated, add_up=lambda p: p.cumsum(dim=-1), moved=0):
+    """The same mistake, with a result that may be no word at all, and without."""
+    return [
+        drawn_from(probabilities, add_up, moved=moved, clamped=clamped) for clamped in (True, False)
+    ]
+
+
+right_draw = drawn_from()
 SPREAD = torch.tensor([[0.0, 0.0, 0.0, 0.0]])
 FIVE = normal(60, 5, 6)
 EVENLY = torch.tensor([0.05, 0.3, 0.55, 0.7, 0.97])
@@ -800,6 +940,14 @@ draw_word = Exercise(
     cases=(
         Case("four equal words, u in the third quarter", (SPREAD, 1.0, torch.tensor([0.6]))),
         Case("four equal words, u near 0", (SPREAD, 1.0, torch.tensor([0.01]))),
+        Case(
+            "u on the border of two words: it belongs to the second",
+            (torch.zeros(1, 2), 1.0, torch.tensor([0.5])),
+        ),
+        Case(
+            "u is 0, and word 0 is impossible: it owns nothing",
+            (torch.tensor([[-torch.inf, 0.0, 0.0]]), 1.0, torch.tensor([0.0])),
+        ),
         Case("five sentences", (FIVE, 1.0, EVENLY)),
         Case("cold: the likely words gain", (FIVE, 0.4, EVENLY)),
         Case("hot: the unlikely words gain", (FIVE, 3.0, EVENLY)),
@@ -816,10 +964,30 @@ draw_word = Exercise(
             "Your draw is the same at every temperature.",
             drawn_from(lambda logits, temperature: logits.softmax(dim=-1)),
         ),
-        Misconception(
+        *several(
             "after_the_softmax",
             "You divide probabilities by the temperature: divide the logits.",
-            drawn_from(lambda logits, temperature: logits.softmax(dim=-1) / temperature),
+            *or_not(lambda logits, temperature: logits.softmax(dim=-1) / temperature),
+        ),
+        *several(
+            "softmax_forgotten",
+            "You add up logits: a softmax makes them probabilities first.",
+            *or_not(lambda logits, temperature: logits / temperature),
+        ),
+        *several(
+            "over_sentences",
+            "Your sums run over the sentences; they run over the words of each.",
+            *or_not(add_up=lambda p: p.cumsum(dim=0)),
+        ),
+        *several(
+            "right_end_owned",
+            "Your pieces own their right end; u on a border belongs to the next word.",
+            drawn_from(behind=torch.lt),
+        ),
+        Misconception(
+            "counted_the_rest",
+            "You count the words from u on; the ones that end before u are wanted.",
+            drawn_from(behind=torch.gt, clamped=False),
         ),
         Misconception(
             "softmax_twice",
@@ -833,32 +1001,25 @@ draw_word = Exercise(
             "You take the most probable word whatever u is.",
             lambda logits, temperature, u: logits.argmax(dim=-1),
         ),
-        Misconception(
+        *several(
             "one_too_low",
             "You stop one word too early: u lies inside the next one.",
-            lambda logits, temperature, u: (right_probabilities(logits, temperature, u) - 1).clamp(
-                min=0
-            ),
+            *or_not(moved=-1),
         ),
-        Misconception(
-            "one_too_high",
-            "You stop one word too late.",
-            lambda logits, temperature, u: (right_probabilities(logits, temperature, u) + 1).clamp(
-                max=logits.shape[1] - 1
-            ),
-        ),
-        Misconception(
+        *several("one_too_high", "You stop one word too late.", *or_not(moved=1)),
+        *several(
             "not_added_up",
             "You compare u with single probabilities: add them up on the way.",
             lambda logits, temperature, u: (
-                ((logits / temperature).softmax(-1) > u[:, None]).long().argmax(dim=-1)
+                (heated(logits, temperature) > u[:, None]).long().argmax(dim=-1)
             ),
+            *or_not(add_up=lambda p: p),
         ),
         Misconception(
             "from_the_other_end",
             "You add up from the last word; begin with word 0.",
             lambda logits, temperature, u: (
-                logits.shape[1] - 1 - right_probabilities(logits.flip(-1), temperature, u)
+                logits.shape[1] - 1 - right_draw(logits.flip(-1), temperature, u)
             ),
         ),
         Misconception(
@@ -878,9 +1039,7 @@ draw_word = Exercise(
         Misconception(
             "u_of_first",
             "All sentences are drawn with the u of the first one.",
-            lambda logits, temperature, u: right_probabilities(
-                logits, temperature, u[:1].expand_as(u)
-            ),
+            lambda logits, temperature, u: right_draw(logits, temperature, u[:1].expand_as(u)),
         ),
         Misconception(
             "u_is_the_logit",
@@ -893,7 +1052,8 @@ draw_word = Exercise(
         "Divide the logits by the temperature, take the softmax, add up from word 0 on. The first"
         " word whose sum is larger than u is drawn.",
         "total = (logits / temperature).softmax(-1).cumsum(-1) is (B, V). The answer is the number"
-        " of words whose sum is still at most u: (total <= u[:, None]).sum(-1).",
+        " of words whose sum is still at most u: (total <= u[:, None]).sum(-1). The last word takes"
+        " the rest: .clamp(max=V - 1), because rounding may leave the last sum below 1.",
     ),
 )
 

@@ -27,6 +27,11 @@ class Misconception:
     answer: Callable
 
 
+def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
+    """One mistake that can be made in several ways."""
+    return [Misconception(slug, sentence, answer) for answer in answers]
+
+
 @dataclass(frozen=True)
 class Property:
     """A law that values cannot show. `counterexample(answer)` gives facts that break it, or None.

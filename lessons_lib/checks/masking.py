@@ -8,23 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property, several
+from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import gradients, same_gradient
-
-
-def truths(*rows: str) -> torch.Tensor:
-    """Rows of 0 and 1 as truth values: truths("10", "11") is (2, 2)."""
-    return torch.tensor([[letter == "1" for letter in row] for row in rows])
-
 
 ONES_AND_ZEROS = "Your mask holds the numbers 1 and 0; truth values are wanted."
 ADDITIVE = "Your mask is the additive one, 0 and very low; truth values are wanted."
-
-
-def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
-    """One mistake that can be made in several ways."""
-    return [Misconception(slug, sentence, answer) for answer in answers]
 
 
 def in_numbers(answer: Callable) -> list[Callable]:

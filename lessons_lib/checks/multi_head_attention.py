@@ -3,6 +3,7 @@
 Masks are True where a query may attend; every query has a key that it may attend to.
 """
 
+from functools import partial
 from math import sqrt
 
 import torch
@@ -97,6 +98,16 @@ split_heads = Exercise(
             "Your heads stand last: (B, T, D/H, H). They belong right behind the batch.",
             lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=-1), dim=-1),
         ),
+        Misconception(
+            "tokens_cut",
+            "You deal out the tokens; every head gets all of them, and a piece of each.",
+            lambda x, n_heads: x.reshape(len(x), n_heads, -1, x.shape[-1]),
+        ),
+        Misconception(
+            "tokens_cut",
+            "You deal out the tokens; every head gets all of them, and a piece of each.",
+            lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=1), dim=1),
+        ),
     ),
     properties=(same_gradient(cut_token_by_token, ("x", "n_heads"), (normal(3, 2, 3, 8), 2)),),
     hints=(
@@ -184,6 +195,21 @@ merge_heads = Exercise(
             "tokens_in_front",
             "Your tokens stand before the batch: (T, B, H·d).",
             lambda x: x.permute(2, 0, 1, 3).flatten(2),
+        ),
+        Misconception(
+            "tokens_joined",
+            "You join the tokens as well: (B, T·H·d).",
+            lambda x: x.transpose(1, 2).flatten(1),
+        ),
+        Misconception(
+            "tokens_joined",
+            "You join the tokens as well: (B, T·H·d).",
+            lambda x: x.flatten(1),
+        ),
+        Misconception(
+            "batch_swapped",
+            "You swap the heads with the batch, not with the tokens.",
+            lambda x: x.transpose(0, 1).flatten(2),
         ),
     ),
     properties=(same_gradient(glue_token_by_token, ("x",), (normal(4, 2, 3, 4, 2),)),),
@@ -304,6 +330,26 @@ attention_params = Exercise(
             "You count one number as a bias; there is one for each output of a matrix.",
             counts(lambda d, h, k, v: int(tally(b_in=0, b_o=0)(d, h, k, v)) + 4),
         ),
+        Misconception(
+            "biases_as_wide_as_the_model",
+            "You count four biases d_model wide; a bias is as wide as what it is added to.",
+            counts(lambda d, h, k, v: int(tally(b_in=0, b_o=0)(d, h, k, v)) + 4 * d),
+        ),
+        Misconception(
+            "biases_of_one_head",
+            "You count the biases of one head; every head has its own.",
+            counts(lambda d, h, k, v: int(tally(b_in=0)(d, h, k, v)) + 2 * k + v),
+        ),
+        Misconception(
+            "output_of_one_head",
+            "Your w_o starts from one head; it mixes all heads, H·d_v numbers.",
+            counts(lambda d, h, k, v: right_count(d, h, k, v) - (h - 1) * v * d),
+        ),
+        Misconception(
+            "widths_swapped",
+            "You take d_k for d_v: queries and keys are d_k wide, values d_v.",
+            counts(lambda d, h, k, v: right_count(d, h, v, k)),
+        ),
     ),
     hints=(
         "How many numbers go into each of the four projections, and how many come out?",
@@ -359,6 +405,17 @@ def drop_replaced(context, w_o, head):
     return torch.cat(heads, dim=-1) @ w_o
 
 
+def cleared(place):
+    """Set a part of a copy to 0 by its index, and go on as if it were the head."""
+
+    def answer(context, w_o, head):
+        copy = context.clone()
+        copy[place(head)] = 0.0
+        return merged(copy) @ w_o
+
+    return answer
+
+
 dropped = (normal(5, 2, 3, 4, 2), normal(6, 6, 7), 1)  # B, H, T, d and d_model: all different
 
 drop_head = Exercise(
@@ -387,6 +444,26 @@ drop_head = Exercise(
             "counted_from_1",
             "You leave out the head before: heads are counted from 0.",
             lambda context, w_o, head: sum_of_the_others(context, w_o, (head or len(w_o)) - 1),
+        ),
+        Misconception(
+            "counted_from_1",
+            "You leave out the head before: heads are counted from 0.",
+            cleared(lambda head: (slice(None), head - 1)),
+        ),
+        Misconception(
+            "sentence_dropped",
+            "You leave out a sentence: axis 0 of the context. The heads are axis 1.",
+            cleared(lambda head: head),
+        ),
+        Misconception(
+            "number_dropped",
+            "You leave out one number of every head: axis 3. The heads are axis 1.",
+            cleared(lambda head: (..., head)),
+        ),
+        Misconception(
+            "from_head_on",
+            "You leave out this head and all behind it.",
+            cleared(lambda head: (slice(None), slice(head, None))),
         ),
         Misconception(
             "every_hth",
@@ -479,11 +556,17 @@ def without_padding(weights, lengths):
     return weights * real[:, None, :, None]
 
 
-def strongest(weights, lengths, of=offsets, pad=False, mean=False, start=None):
-    """The offset with the most weight: other offsets, padding counted, averaged along it."""
+def strongest(
+    weights, lengths, of=offsets, pad=False, mean=False, start=None, pool=torch.sum, only=None
+):
+    """The offset with the most weight, with one thing changed.
+
+    Other offsets, padding counted, averaged along each, numbered from 0, sentences pooled in
+    another way, or only some offsets looked at.
+    """
     T = weights.shape[-1]
-    w = (weights if pad else without_padding(weights, lengths)).sum(dim=0)  # (H, T, T)
-    choices = of(T).unique().tolist()
+    w = pool(weights if pad else without_padding(weights, lengths), dim=0)  # (H, T, T)
+    choices = [o for o in of(T).unique().tolist() if only is None or only(o)]
     total = torch.stack([w[:, of(T) == o].sum(dim=1) for o in choices])  # (offsets, H)
     if mean:
         total = total / torch.tensor([(of(T) == o).sum() for o in choices])[:, None]
@@ -496,6 +579,23 @@ def vote(weights, lengths):
     real = torch.arange(weights.shape[-1]) < lengths[:, None]  # (B, T)
     heaviest = weights.argmax(dim=-1) - torch.arange(weights.shape[-1])  # (B, H, T)
     return torch.stack([heaviest[:, h][real].mode().values for h in range(weights.shape[1])])
+
+
+def by_sentence(weights, lengths):
+    """The answer for each sentence alone: (B, H)."""
+    pairs = zip(weights, lengths, strict=True)
+    return torch.stack([strongest(w[None], n[None]) for w, n in pairs])
+
+
+def heaviest_cell(weights, lengths):
+    T = weights.shape[-1]
+    cell = without_padding(weights, lengths).sum(dim=0).flatten(1).argmax(dim=1)  # (H,)
+    return cell % T - cell // T
+
+
+def with_length(change):
+    """Sentences that end somewhere else."""
+    return lambda weights, lengths: strongest(weights, change(lengths).expand(len(lengths)))
 
 
 def average_offset(weights, lengths):
@@ -516,6 +616,15 @@ def planted(seed, lengths, wanted, T, strength=1.0):
     return torch.where(real[:, None, :, None], weights, first), torch.tensor(lengths)
 
 
+def uneven(seed, lengths, n_heads, T):
+    """Random weights (B, H, T, T), mostly on one word or two; no weight on padding."""
+    lengths = torch.tensor(lengths)
+    draw = torch.Generator().manual_seed(seed)
+    weights = torch.rand(len(lengths), n_heads, T, T, generator=draw) ** 6
+    weights = weights * (torch.arange(T) < lengths[:, None])[:, None, None]
+    return weights / weights.sum(dim=-1, keepdim=True), lengths
+
+
 sharp = F.one_hot(torch.tensor([0, 0, 1, 2]), 4).float()[None, None]  # (1, 1, 4, 4)
 
 head_offset = Exercise(
@@ -529,6 +638,7 @@ head_offset = Exercise(
         Case("two heads look to different sides", planted(1, [6], [2, -1], 6, strength=3.0)),
         Case("soft weights, several sentences", planted(18, [7, 7, 7], [1, -2, 0], 7)),
         Case("padded queries look at the first word", planted(4, [4, 3, 2, 3], [1, 0], 5)),
+        Case("unequal sentences, six heads", uneven(14933, [4, 6, 2], 6, 6)),
     ),
     misconceptions=(
         Misconception(
@@ -586,14 +696,66 @@ head_offset = Exercise(
         Misconception(
             "one_for_each_sentence",
             "You give offsets for each sentence; add up over the sentences first.",
-            lambda weights, lengths: torch.stack(
-                [strongest(w[None], n[None]) for w, n in zip(weights, lengths, strict=True)]
-            ),
+            by_sentence,
         ),
         Misconception(
             "first_sentence_only",
             "You look at the first sentence only.",
             lambda weights, lengths: strongest(weights[:1], lengths[:1]),
+        ),
+        *(
+            Misconception(
+                "one_length_for_all",
+                "You cut all sentences at one length; each has its own.",
+                with_length(change),
+            )
+            for change in (lambda n: n[:1], lambda n: n.max(), lambda n: n.min())
+        ),
+        *(
+            Misconception(
+                "length_off_by_one",
+                "Your sentences are one word too long or too short: the last is lengths − 1.",
+                with_length(change),
+            )
+            for change in (lambda n: n + 1, lambda n: n - 1)
+        ),
+        Misconception(
+            "voted_by_sentence",
+            "Your sentences vote, one voice each; add up their weights instead.",
+            lambda weights, lengths: by_sentence(weights, lengths).mode(dim=0).values,
+        ),
+        Misconception(
+            "sentences_averaged",
+            "You divide by each sentence's length: short ones count too much. Add up.",
+            lambda weights, lengths: strongest(weights / lengths[:, None, None, None], lengths),
+        ),
+        Misconception(
+            "largest_over_sentences",
+            "You take the largest weight over the sentences; add them up.",
+            lambda weights, lengths: strongest(weights, lengths, pool=torch.amax),
+        ),
+        Misconception(
+            "off_by_one",
+            "Your offsets are one too small: the first diagonal is −(T − 1), not −T.",
+            lambda weights, lengths: weigh_offset_by_offset(weights, lengths) - 1,
+        ),
+        *(
+            Misconception(
+                "one_side_only",
+                "You look to one side only; offsets go from −(T − 1) to T − 1.",
+                partial(strongest, only=only),
+            )
+            for only in (lambda o: o >= 0, lambda o: o <= 0)
+        ),
+        Misconception(
+            "heaviest_cell",
+            "You take the heaviest cell of the map; add up each diagonal first.",
+            heaviest_cell,
+        ),
+        Misconception(
+            "heads_added",
+            "You add up the heads, not the sentences: one offset for each sentence.",
+            lambda weights, lengths: by_sentence(weights.sum(1, keepdim=True), lengths)[:, 0],
         ),
     ),
     hints=(
@@ -647,17 +809,19 @@ def parts(
     dim=-1,
     mix=True,
     order=(0, 1, 2),
-    turned=False,
+    turned=(),
+    shared=False,
 ):
     """Multi-head attention with one of its parts exchanged."""
 
     def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
-        w = [(w_q, w_k, w_v)[i] for i in order]
-        w_q, w_k, w_v, w_o = (m.mT if turned else m for m in (*w, w_o))
+        w = [*((w_q, w_k, w_v)[i] for i in order), w_o]
+        w_q, w_k, w_v, w_o = (m.mT if i in turned else m for i, m in enumerate(w))
         pairs = ((query, w_q), (key_value, w_k), (key_value, w_v))
         q, k, v = (split(x @ m, n_heads) for x, m in pairs)
         scores = q @ k.mT * scale(query.shape[-1], q.shape[-1])
-        context = merge(masked(scores, mask).softmax(dim=dim) @ v)
+        weights = masked(scores, mask).softmax(dim=dim)
+        context = merge((weights.mean(dim=1, keepdim=True) if shared else weights) @ v)
         return context @ w_o if mix else context
 
     return answer
@@ -671,6 +835,18 @@ def masked_late(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
     )
     weights = (q @ k.mT / sqrt(q.shape[-1])).softmax(dim=-1) * mask[:, None]
     return merged(weights @ v) @ w_o
+
+
+def fused(mask_of):
+    """With torch's function for all heads at once, and another mask."""
+
+    def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+        pairs = ((query, w_q), (key_value, w_k), (key_value, w_v))
+        q, k, v = (cut(x @ m, n_heads) for x, m in pairs)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_of(mask))
+        return merged(context) @ w_o
+
+    return answer
 
 
 def layer_inputs(seed, B, T_q, T_k, d_model, n_heads, masked=True):
@@ -743,6 +919,11 @@ multi_head = Exercise(
             parts(masked=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
         ),
         Misconception(
+            "head_axis_missing",
+            "Your mask has no axis for the heads: its B meets H, and B = H hides it.",
+            fused(lambda mask: mask),
+        ),
+        Misconception(
             "mask_ignored",
             "Your weights pay no heed to the mask.",
             parts(masked=lambda scores, mask: scores),
@@ -753,6 +934,21 @@ multi_head = Exercise(
             parts(masked=lambda scores, mask: hidden(scores, ~mask)),
         ),
         Misconception(
+            "mask_inverted",
+            "You close what the mask allows: True = may attend.",
+            parts(masked=lambda scores, mask: scores.masked_fill(mask[:, None], -torch.inf)),
+        ),
+        Misconception(
+            "mask_inverted",
+            "You close what the mask allows: True = may attend.",
+            fused(lambda mask: ~mask[:, None]),
+        ),
+        Misconception(
+            "score_zero",
+            "You set hidden scores to 0, which is no low score; −inf keeps a key out.",
+            parts(masked=lambda scores, mask: scores * mask[:, None]),
+        ),
+        Misconception(
             "masked_late",
             "You mask after the softmax: your weights no longer sum to 1.",
             masked_late,
@@ -761,6 +957,13 @@ multi_head = Exercise(
             "softmax_over_queries",
             "Your softmax runs over the queries; it should run over the keys.",
             parts(dim=-2),
+        ),
+        Misconception(
+            "softmax_over_queries",
+            "Your softmax runs over the queries; it should run over the keys.",
+            parts(
+                masked=lambda scores, mask: scores.masked_fill(~mask[:, None], -torch.inf), dim=-2
+            ),
         ),
         Misconception(
             "softmax_over_heads",
@@ -780,12 +983,27 @@ multi_head = Exercise(
         Misconception(
             "matrices_transposed",
             "You apply the matrices transposed; here it is x @ w.",
-            parts(turned=True),
+            parts(turned=range(4)),
         ),
         Misconception(
             "keys_and_values_swapped",
             "You use w_v for the keys and w_k for the values.",
             parts(order=(0, 2, 1)),
+        ),
+        Misconception(
+            "queries_and_keys_swapped",
+            "You use w_k for the queries and w_q for the keys.",
+            parts(order=(1, 0, 2)),
+        ),
+        Misconception(
+            "output_transposed",
+            "You apply w_o transposed; here it is context @ w_o.",
+            parts(turned=(3,)),
+        ),
+        Misconception(
+            "weights_averaged",
+            "You average the weights over the heads; each head keeps its own.",
+            parts(shared=True),
         ),
     ),
     properties=(same_gradient(head_by_head, LAYER, layer_inputs(60, 2, 3, 4, 6, 3)),),

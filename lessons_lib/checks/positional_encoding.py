@@ -43,6 +43,12 @@ def own_speeds(T, d_model):
     return torch.where(torch.arange(d_model) % 2 == 0, turned.sin(), turned.cos())
 
 
+def faster_in_float32(T, d_model):
+    """No minus, and speeds so high that the rounding of torch's power shows in the sines."""
+    turned = torch.arange(T)[:, None] * 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
+    return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)  # (T, d)
+
+
 positional_encoding = Exercise(
     id="positional_encoding",
     lesson=6,
@@ -82,13 +88,18 @@ positional_encoding = Exercise(
         ),
         Misconception(
             "exponent_doubled",
-            "Your exponent is 4i/d_model: an arange in steps of 2 counts the 2 already.",
+            "Your exponent is 4i/d_model: the 2 is in it twice.",
             clock_table(exponent=lambda i: 4 * i),
         ),
         Misconception(
             "faster_and_faster",
             "Your clocks get faster from left to right: the exponent lacks its minus.",
             clock_table(exponent=lambda i: -2 * i),
+        ),
+        Misconception(
+            "faster_and_faster",
+            "Your clocks get faster from left to right: the exponent lacks its minus.",
+            faster_in_float32,
         ),
         Misconception(
             "one_speed",
@@ -190,6 +201,21 @@ shift_matrix = Exercise(
             shifting(sign=1.0),
         ),
         Misconception(
+            "quarter_turn",
+            "Sine and cosine have changed places: for k = 0 nothing may move.",
+            shifting(lambda k, d_model: torch.pi / 2 - k * speeds(d_model)),
+        ),
+        Misconception(
+            "no_way_back",
+            "A negative k leads back; your matrix does not.",
+            lambda k, d_model: two_corners(abs(k), d_model),
+        ),
+        Misconception(
+            "no_way_back",
+            "A negative k leads back; your matrix does not.",
+            lambda k, d_model: two_corners(max(k, 0), d_model),
+        ),
+        Misconception(
             "one_step",
             "Your matrix goes one position further, whatever k is.",
             shifting(lambda k, d_model: speeds(d_model)),
@@ -216,7 +242,7 @@ shift_matrix = Exercise(
         ),
         Misconception(
             "exponent_doubled",
-            "Your exponent is 4i/d_model: an arange in steps of 2 counts the 2 already.",
+            "Your exponent is 4i/d_model: the 2 is in it twice.",
             shifting(lambda k, d_model: k * speeds(d_model, exponent=lambda i: 4 * i)),
         ),
     ),
@@ -262,12 +288,24 @@ def with_complex_numbers(query, key, value, first):
     return scores.softmax(dim=-1) @ value  # (B, T_q, d)
 
 
-def roped(turn_query=turned, turn_key=turned, turn_value=lambda v: v, scaled=True, dim=-1):
-    """An answer that turns something else, does not scale, or sums over another axis."""
+def roped(
+    turn_query=turned,
+    turn_key=turned,
+    turn_value=lambda v: v,
+    scaled=True,
+    dim=-1,
+    start=lambda query, key, first: first,
+    causal=False,
+):
+    """An answer that turns something else, does not scale, sums over another axis, or masks."""
 
     def answer(query, key, value, first):
+        first = start(query, key, first)
         scores = turn_query(query, first) @ turn_key(key).mT  # (B, T_q, T_k)
         scores = scores / sqrt(query.shape[-1]) if scaled else scores
+        if causal:
+            ahead = torch.arange(key.shape[1]) > first + torch.arange(query.shape[1])[:, None]
+            scores = scores.masked_fill(ahead, -torch.inf)
         return scores.softmax(dim) @ turn_value(value)  # (B, T_q, d)
 
     return answer
@@ -366,6 +404,26 @@ rope = Exercise(
             roped(turn_query=lambda q, first: turned(q, first + 1)),
         ),
         Misconception(
+            "last_places",
+            "You count the queries from the end of the keys; the first stands at `first`.",
+            roped(start=lambda query, key, first: key.shape[1] - query.shape[1]),
+        ),
+        Misconception(
+            "behind_the_keys",
+            "Your queries stand after the last key; the first stands at `first`.",
+            roped(start=lambda query, key, first: key.shape[1]),
+        ),
+        Misconception(
+            "keys_moved",
+            "You move the keys by `first`; it is the queries that stand there.",
+            roped(start=lambda query, key, first: -first),
+        ),
+        Misconception(
+            "masked",
+            "You mask the keys ahead of a query; here all keys count.",
+            roped(causal=True),
+        ),
+        Misconception(
             "all_at_first",
             "All your queries stand at `first`; the second stands one further.",
             roped(turn_query=lambda q, first: turned(q, first, step=0)),
@@ -448,6 +506,11 @@ alibi_bias = Exercise(
             tilted(first=lambda T_q, T_k: 0),
         ),
         Misconception(
+            "all_places",
+            "You return a row for every place; wanted are the last T_q.",
+            lambda slopes, T_q, T_k: pair_of_places(slopes, T_k, T_k),
+        ),
+        Misconception(
             "reward",
             "Your bias is positive: the further back a key, the higher its score.",
             tilted(lambda back: -back.clamp(min=0)),
@@ -507,8 +570,8 @@ alibi_bias = Exercise(
     ),
     hints=(
         "At which position does the last query stand, and at which the first?",
-        "Query number m stands at position T_k - T_q + m. A key at position n stands behind it by"
-        " the difference, if that is positive.",
+        "Query number m stands at position T_k - T_q + m. A key at position n stands further"
+        " back by the difference, if that is positive.",
         "A column torch.arange(T_k - T_q, T_k)[:, None] minus a row torch.arange(T_k) gives how far"
         " back each key stands, (T_q, T_k). Clamp it at 0, and multiply by -slopes[:, None, None].",
     ),
@@ -591,6 +654,11 @@ relative_bias = Exercise(
             "heads_last",
             "Your heads stand in the last axis; they come first.",
             lambda table, T: look_up(table, T).permute(1, 2, 0),
+        ),
+        Misconception(
+            "reshaped",
+            "Your reshape mixes heads and places; permute moves the axis of the heads.",
+            lambda table, T: look_up(table, T).permute(1, 2, 0).reshape(-1, T, T),
         ),
         Misconception(
             "absolute",

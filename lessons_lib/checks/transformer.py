@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
 from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
-
-
-def several(slug: str, sentence: str, *answers: Callable) -> list[Misconception]:
-    """One mistake that can be made in several ways."""
-    return [Misconception(slug, sentence, answer) for answer in answers]
-
 
 # --- layer_norm -----------------------------------------------------------------------------------
 
@@ -61,6 +55,16 @@ def eps_outside(variance, eps):
 
 def eps_left_out(variance, eps):
     return variance.sqrt()
+
+
+def squares_summed(x, gamma, beta, eps=1e-5):
+    moved = x - x.mean(dim=-1, keepdim=True)
+    return moved / (moved.square().sum(dim=-1, keepdim=True) + eps).sqrt() * gamma + beta
+
+
+def brackets_missing(x, gamma, beta, eps=1e-5):
+    root = (x.var(dim=-1, keepdim=True, correction=0) + eps).sqrt()
+    return x - x.mean(dim=-1, keepdim=True) / root * gamma + beta
 
 
 def rms_norm(x, gamma, beta, eps=1e-5):
@@ -124,6 +128,16 @@ layer_norm = Exercise(
             "no_root",
             "You divide by the variance, not by its root.",
             norm_with(root=lambda variance, eps: variance + eps),
+        ),
+        Misconception(
+            "squares_summed",
+            "Your variance is a sum of squares; it is their mean.",
+            squares_summed,
+        ),
+        Misconception(
+            "brackets_missing",
+            "You divide only the mean: x − mean needs brackets.",
+            brackets_missing,
         ),
         Misconception(
             "eps_fixed",
@@ -392,14 +406,13 @@ def attention_with(
     mask=lambda scores, mask: scores.masked_fill(~mask, -torch.inf),
     weights_of=None,
     after=lambda weights, mask: weights,
-    transposed=False,
+    matrices=lambda w_q, w_k, w_v: (w_q, w_k, w_v),
 ):
     """Cross-attention with one thing changed."""
 
     def answer(x, memory, w_q, w_k, w_v, memory_mask=None):
         sources = {"x": x, "memory": memory}
-        if transposed:
-            w_q, w_k, w_v = w_q.T, w_k.T, w_v.T
+        w_q, w_k, w_v = matrices(w_q, w_k, w_v)
         query, key = sources[query_of] @ w_q, sources[key_of] @ w_k
         value = sources[value_of] @ w_v
         scores = query @ key.mT / divisor(query.shape[-1], x.shape[-1])
@@ -499,9 +512,10 @@ cross_attention = Exercise(
             attention_with(dim=-2),
             attention_with(dim=-2, mask=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
         ),
-        Misconception(
+        *several(
             "over_batch",
             "Your softmax runs over the batch; the keys are dim=-1.",
+            attention_with(dim=0),
             attention_with(dim=0, mask=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
         ),
         Misconception(
@@ -509,9 +523,10 @@ cross_attention = Exercise(
             "Your scores are used as weights: the softmax is missing.",
             attention_with(mask=ignore, weights_of=lambda scores: scores),
         ),
-        Misconception(
+        *several(
             "mask_inverted",
             "Your weights go to the blocked keys: True = may attend.",
+            attention_with(mask=lambda scores, mask: scores.masked_fill(mask, -torch.inf)),
             attention_with(mask=lambda scores, mask: scores.masked_fill(mask, -1e9)),
         ),
         Misconception(
@@ -537,9 +552,19 @@ cross_attention = Exercise(
             ),
         ),
         Misconception(
+            "keys_and_values_swapped",
+            "Your keys use w_v and your values w_k: they have changed places.",
+            attention_with(matrices=lambda w_q, w_k, w_v: (w_q, w_v, w_k)),
+        ),
+        Misconception(
+            "values_not_projected",
+            "Your values are the memory itself: w_v is missing.",
+            attention_with(matrices=lambda w_q, w_k, w_v: (w_q, w_k, torch.eye(len(w_v)))),
+        ),
+        Misconception(
             "weights_transposed",
             "You turn the weights round, as nn.Linear does; here it is x @ w.",
-            attention_with(transposed=True),
+            attention_with(matrices=lambda w_q, w_k, w_v: (w_q.T, w_k.T, w_v.T)),
         ),
     ),
     hints=(
@@ -568,6 +593,10 @@ def schedule(rate, width=lambda d_model: d_model**-0.5, shift=0):
 
 def paper(step, warmup):
     return torch.minimum(step**-0.5, step * warmup**-1.5)
+
+
+def width_on_the_root(step, d_model, warmup):
+    return torch.minimum(d_model**-0.5 * step**-0.5, step * warmup**-1.5)
 
 
 warmup_lr = Exercise(
@@ -613,6 +642,16 @@ warmup_lr = Exercise(
             "warmup_to_the_half",
             "You climb by warmup to the −0.5 a step; the paper says −1.5.",
             schedule(lambda step, warmup: torch.minimum(step**-0.5, step * warmup**-0.5)),
+        ),
+        Misconception(
+            "exponents_swapped",
+            "You have swapped the exponents: step gets −0.5, warmup gets −1.5.",
+            schedule(lambda step, warmup: torch.minimum(step**-1.5, step * warmup**-0.5)),
+        ),
+        Misconception(
+            "width_on_one",
+            "Your factor of the width reaches only one of the two: it stands outside.",
+            width_on_the_root,
         ),
         Misconception(
             "climbs_to_one",
@@ -715,6 +754,10 @@ def p_of_target(target, log_p):
     return -(target * log_p.exp()).sum(dim=-1).log()
 
 
+def divergence(target, log_p):
+    return (torch.xlogy(target, target) - target * log_p).sum(dim=-1)
+
+
 two_lengths = (normal(62, 2, 4, 6), torch.tensor([[2, 5, 1, 0], [4, 3, 0, 0]]), 0.3)
 far_logits = torch.tensor([[[0.0, 1.0, 200.0, 3.0, 0.0], [0.0, -2.0, 1.0, 4.0, 0.5]]])
 
@@ -735,14 +778,16 @@ smooth_loss = Exercise(
         Case("a word that is sure by far", (far_logits, torch.tensor([[3, 2]]), 0.1)),
     ),
     misconceptions=(
-        Misconception(
+        *several(
             "mass_on_pad",
             "You give PAD a share: ε is shared by the V − 2 words that are left.",
+            loss_with(on_pad=share(2)),
             loss_with(other=share(1), on_pad=share(1)),
         ),
-        Misconception(
+        *several(
             "right_word_shares",
             "You give the right word a share of ε beside its 1 − ε.",
+            loss_with(right=lambda s, V: 1 - s + s / (V - 2)),
             loss_with(right=lambda s, V: 1 - s + s / (V - 1), other=share(1)),
         ),
         Misconception(
@@ -838,6 +883,16 @@ smooth_loss = Exercise(
             "over_time",
             "Your softmax runs over the positions; the words are dim=-1.",
             loss_with(log_p=lambda logits: logits.log_softmax(dim=1)),
+        ),
+        Misconception(
+            "divergence",
+            "You give the KL divergence: it lacks the entropy of the target.",
+            loss_with(joined=divergence),
+        ),
+        Misconception(
+            "averaged_over_words",
+            "Your mean runs over the vocabulary too: one position's terms are summed.",
+            loss_with(joined=lambda target, log_p: -(target * log_p).mean(dim=-1)),
         ),
         Misconception(
             "log_of_the_mean",
@@ -1133,10 +1188,14 @@ decoder_layer = Exercise(
             "You leave out the feed-forward.",
             assembled(order=(0, 1)),
         ),
-        Misconception(
+        *several(
             "looks_at_itself",
             "Your cross-attention reads x where it should read the memory.",
             assembled(cross_source=lambda memory, normed, norm: normed),
+            assembled(
+                cross_source=lambda memory, normed, norm: normed,
+                mask_of=lambda mask, memory_mask: (mask, mask),
+            ),
         ),
         Misconception(
             "memory_asks",
@@ -1150,6 +1209,16 @@ decoder_layer = Exercise(
             "attentions_swapped",
             "You have mixed up `attend` and `cross`: each has weights of its own.",
             assembled(used=lambda attend, cross: (cross, attend)),
+        ),
+        Misconception(
+            "attend_used_twice",
+            "You use `attend` for the memory too: `cross` has weights of its own.",
+            assembled(used=lambda attend, cross: (attend, attend)),
+        ),
+        Misconception(
+            "masks_inverted",
+            "You turn the masks round, as torch's modules want it; here True = may attend.",
+            assembled(mask_of=lambda mask, memory_mask: (~mask, ~memory_mask)),
         ),
         Misconception(
             "projected_by_attend",

@@ -143,12 +143,13 @@ def timings(
     title: str,
     alt: str,
     y_label: str = "CPU milliseconds",
+    x_label: str = "tokens",
 ) -> Picture:
     """Draw one line per series against the length, both axes in powers of two and of ten.
 
     A straight line is a power: one that climbs twice as steeply grows with the square.
     """
-    picture = curves(series, title, "tokens", y_label, alt, x=lengths)
+    picture = curves(series, title, x_label, y_label, alt, x=lengths)
     axes = picture.figure.axes[0]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -189,11 +190,16 @@ def losses(
 
 @house_style()
 def bars(
-    values: Mapping[str, float], title: str, y_label: str, alt: str, highlight: str | None = None
+    values: Mapping[str, float],
+    title: str,
+    y_label: str,
+    alt: str,
+    highlight: str | Sequence[str] | None = None,
 ) -> Picture:
-    """Draw one bar per name, its value on top; `highlight` names the bar to look at."""
+    """Draw one bar per name, its value on top; `highlight` names the bar or bars to look at."""
     axes = _axes(title, "", y_label, height=4.2)
-    colours = [RED if name == highlight else BLUE for name in values]
+    looked_at = [highlight] if isinstance(highlight, str) else highlight or []
+    colours = [RED if name in looked_at else BLUE for name in values]
     drawn = axes.bar(list(values), list(values.values()), color=colours, width=0.6)
     axes.bar_label(drawn, fmt="%.2f", padding=3)
     axes.grid(visible=False, axis="x")

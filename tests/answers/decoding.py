@@ -40,12 +40,12 @@ def beam_row_by_row(log_p, logits, ended):
     return tuple(torch.stack(column) for column in zip(*results, strict=True))
 
 
-def beam_two_rounds(log_p, logits, ended):
+def beam_two_rounds(log_p, logits, ended, n_words=None):
     """The best words of each beam first; more than `width` of one beam can never be kept."""
     width, V = logits.shape[1:]
     step = logits.softmax(-1).log().masked_fill(ended[..., None], -torch.inf)
     step[..., 0].masked_fill_(ended, 0.0)
-    values, words = (log_p[..., None] + step).topk(min(width, V), dim=-1)
+    values, words = (log_p[..., None] + step).topk(n_words or min(width, V), dim=-1)
     best, places = values.flatten(1).topk(width)
     return places // values.shape[-1], words.flatten(1).gather(1, places), best
 
@@ -74,6 +74,23 @@ def beam_from_max(log_p, logits, ended):
     step[..., 0] = torch.where(ended, 0.0, step[..., 0])
     new, word = (log_p[..., None] + step).max(dim=-1)
     return torch.arange(log_p.shape[1]).expand_as(word), word, new
+
+
+def beam_chained_index(log_p, logits, ended):
+    """The second assignment goes into a copy."""
+    step = logits.log_softmax(-1)
+    step[ended] = 0
+    step[ended][..., 1:] = -torch.inf
+    best = (log_p[..., None] + step).flatten(1).topk(log_p.shape[1])
+    return best.indices // logits.shape[2], best.indices % logits.shape[2], best.values
+
+
+def beam_ranked_by_last_word(log_p, logits, ended):
+    step = logits.log_softmax(-1).masked_fill(ended[..., None], -torch.inf)
+    step[ended, 0] = 0
+    value, place = step.flatten(1).topk(log_p.shape[1])
+    beam = place // logits.shape[2]
+    return beam, place % logits.shape[2], value + log_p.gather(1, beam)
 
 
 # --- pick_ending ----------------------------------------------------------------------------------
@@ -151,6 +168,13 @@ def reorder_in_pieces(kept, place, beam):
     return moved(kept), moved(place)
 
 
+def reorder_sent_to_zeros(kept, place, beam):
+    rows = (torch.arange(len(beam))[:, None] * beam.shape[1] + beam).flatten()
+    new_kept, new_place = torch.zeros_like(kept), torch.zeros_like(place)
+    new_kept[rows], new_place[rows] = kept, place
+    return new_kept, new_place
+
+
 def reorder_backwards(kept, place, beam):
     return kept.flip(0), place.flip(0)
 
@@ -196,8 +220,8 @@ def append_merged(keys, values, key, value):
     return grown(keys, key), grown(values, value)
 
 
-def append_zeros(keys, values, key, value):
-    return append_viewed(keys, values, torch.zeros_like(key), torch.zeros_like(value))
+def append_doubled(keys, values, key, value):
+    return append_viewed(keys, values, 2 * key, 2 * value)
 
 
 def append_heads_reversed(keys, values, key, value):
@@ -255,13 +279,15 @@ def draw_first_larger(logits, temperature, u):
 def draw_numpy(logits, temperature, u):
     p = np.exp(logits.double().numpy() / temperature)
     total = (p / p.sum(1, keepdims=True)).cumsum(1)
-    return torch.tensor([int(np.searchsorted(t, x)) for t, x in zip(total, u.numpy(), strict=True)])
+    return torch.tensor(
+        [int(np.searchsorted(t, x, side="right")) for t, x in zip(total, u.numpy(), strict=True)]
+    )
 
 
 def draw_by_powers(logits, temperature, u):
     p = logits.softmax(-1) ** (1 / temperature)
     total = p.cumsum(-1) / p.sum(-1, keepdim=True)
-    return (total < u[:, None]).sum(-1)
+    return (total <= u[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
 
 
 def draw_unnormalised(logits, temperature, u):
@@ -306,19 +332,34 @@ RIGHT = {
 NAMED = {
     "beam_step": {
         "best_of_each_beam": [beam_from_max],
+        "too_few_of_each_beam": [lambda *args: beam_two_rounds(*args, n_words=2)],
+        "ended_all_free": [beam_chained_index],
+        "history_ignored": [beam_ranked_by_last_word],
         "swapped": [lambda *args: tuple(beam_by_library(*args)[i] for i in (1, 0, 2))],
     },
     "pick_ending": {
         "divided_by_length": [
             lambda log_p, words, alpha: pick_gather(log_p / (words != 0).sum(-1), words, 0.0)
         ],
+        "alpha_multiplied": [
+            lambda log_p, words, alpha: pick_gather(
+                log_p / ((5 + (words != 0).sum(-1)) / 6 * alpha), words, 0.0
+            )
+        ],
     },
     "reorder_state": {
         "first_sentence": [
             lambda kept, place, beam: (kept[beam.view(-1)], place[beam.view(-1)]),
         ],
+        "sent_instead_of_fetched": [reorder_sent_to_zeros],
     },
     "append_cache": {
+        "value_is_key": [
+            lambda keys, values, key, value: (
+                append_viewed(keys, values, key, value)[0],
+                torch.cat([values, key.view(len(key), values.shape[1], 1, -1)], dim=2),
+            )
+        ],
         "in_front": [
             lambda keys, values, key, value: tuple(
                 x.roll(1, dims=2) for x in append_viewed(keys, values, key, value)
@@ -333,9 +374,32 @@ NAMED = {
     },
     "chunk_mask": {
         "counted_from_zero": [lambda p, n: torch.ones(n, p + n, dtype=torch.bool).tril()],
+        "ones_and_zeros": [
+            lambda p, n: chunk_compared(p, n).int(),
+            lambda p, n: chunk_compared(p, n).to(torch.uint8),
+        ],
+        "minus_inf": [
+            lambda p, n: torch.zeros(n, p + n).masked_fill(~chunk_compared(p, n), -torch.inf)
+        ],
+        "new_see_only_themselves": [
+            lambda p, n: torch.cat([torch.ones(n, p), torch.eye(n)], 1).bool()
+        ],
         "only_new_keys": [lambda p, n: torch.ones(n, n, dtype=torch.bool).tril()],
     },
     "draw_word": {
+        "right_end_owned": [
+            lambda logits, temperature, u: torch.searchsorted(
+                (logits / temperature).softmax(-1).cumsum(-1), u[:, None]
+            )[:, 0]
+        ],
+        "after_the_softmax": [
+            lambda logits, temperature, u: torch.searchsorted(
+                (logits.softmax(-1) / temperature).cumsum(-1), u[:, None], right=True
+            )[:, 0]
+        ],
+        "softmax_forgotten": [
+            lambda logits, temperature, u: ((logits / temperature).cumsum(-1) <= u[:, None]).sum(-1)
+        ],
         "multiplied": [lambda logits, temperature, u: draw_searched(logits, 1 / temperature, u)],
         "greedy": [lambda logits, temperature, u: logits.softmax(-1).argmax(-1)],
     },
@@ -346,7 +410,7 @@ UNNAMED = {
     "beam_step": [beam_greedy_row, beam_all_zero],
     "pick_ending": [pick_first, pick_seven],
     "reorder_state": [reorder_backwards, reorder_shifted],
-    "append_cache": [append_zeros, append_heads_reversed],
+    "append_cache": [append_doubled, append_heads_reversed],
     "chunk_mask": [chunk_two_ahead, chunk_from_the_right],
     "draw_word": [draw_least_likely, draw_root],
 }

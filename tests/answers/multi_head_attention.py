@@ -206,6 +206,32 @@ def offset_heads_swapped(weights, lengths):
     return offset_by_bins(weights, lengths).flip(0) + 1
 
 
+def offset_of_rows(rows):
+    """As learners write it, with these queries (B, T) counted as real."""
+
+    def answer(weights, lengths):
+        T = weights.shape[-1]
+        real = rows(torch.arange(T), lengths)  # (B, T)
+        summed = (weights * real[:, None, :, None]).sum(0)
+        total = torch.stack([summed.diagonal(o, 1, 2).sum(-1) for o in range(-T + 1, T)])
+        return total.argmax(0) - (T - 1)
+
+    return answer
+
+
+def offset_nearby(weights, lengths):
+    T = weights.shape[-1]
+    real = torch.arange(T) < lengths[:, None]
+    summed = (weights * real[:, None, :, None]).sum(0)
+    near = range(max(-2, 1 - T), min(2, T - 1) + 1)
+    total = torch.stack([summed.diagonal(o, 1, 2).sum(-1) for o in near])
+    return torch.tensor(near)[total.argmax(0)]
+
+
+def offset_of_heavy(weights, lengths):
+    return offset_by_bins((weights > 0.5).float(), lengths)
+
+
 # --- multi_head -----------------------------------------------------------------------------------
 
 
@@ -251,7 +277,7 @@ def multi_in_a_loop(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
     return output
 
 
-def multi_with(scale=None, view=False, mask_axis=1):
+def multi_with(scale=None, view=False, mask_axis=1, close=None, dim=-1):
     """As learners write it, with one thing changed."""
 
     def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
@@ -267,7 +293,8 @@ def multi_with(scale=None, view=False, mask_axis=1):
         scores = torch.matmul(q, k.transpose(-1, -2)) / sqrt(scale or d)
         if mask_axis is not None:
             mask = mask.unsqueeze(mask_axis)
-        weights = F.softmax(scores.masked_fill(mask == 0, float("-inf")), dim=-1)
+        scores = close(scores, mask) if close else scores.masked_fill(mask == 0, float("-inf"))
+        weights = F.softmax(scores, dim=dim)
         context = (weights @ v).transpose(1, 2).reshape(B, T_q, D)
         return context @ w_o
 
@@ -320,19 +347,29 @@ NAMED = {
             lambda x, n: split_by_view(x, n).reshape(-1, x.shape[1], x.shape[2] // n)
         ],
         "tuple_of_heads": [lambda x, n: torch.tensor_split(x, n, dim=-1)],
+        "tokens_cut": [lambda x, n: x.reshape(x.shape[0], n, -1, x.shape[2])],
     },
     "merge_heads": {
         "viewed": [lambda x: x.view(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])],
         "view_after_transpose": [lambda x: x.permute(0, 2, 1, 3).view(*x.shape[::2], -1)],
         "joined_with_tokens": [lambda x: torch.cat(x.unbind(1), dim=1)],
+        "tokens_joined": [lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], -1)],
     },
     "attention_params": {
         "no_biases": [
             lambda d, h, k, v: torch.tensor(2 * d * h * k + 2 * d * h * v),
         ],
         "width_shared": [lambda d, h, k, v: torch.tensor(4 * (d * d + d))],
+        "biases_as_wide_as_the_model": [
+            lambda d, h, k, v: torch.tensor(2 * d * h * (k + v) + 4 * d),
+        ],
     },
     "drop_head": {
+        "sentence_dropped": [
+            lambda c, w, h: (
+                lesson.merge_heads(c.index_put((torch.tensor(h),), torch.tensor(0.0))) @ w
+            )
+        ],
         "kept_only": [
             lambda c, w, h: c[:, h] @ w[h * c.shape[-1] : (h + 1) * c.shape[-1]],
         ],
@@ -364,6 +401,18 @@ NAMED = {
             ).argmax(0)
         ],
         "sign_flipped": [lambda w, lengths: -offset_in_loops(w, lengths)],
+        "length_off_by_one": [
+            offset_of_rows(lambda place, n: place <= n[:, None]),
+            offset_of_rows(lambda place, n: place < n[:, None] - 1),
+        ],
+        "one_length_for_all": [
+            offset_of_rows(lambda place, n: (place < n[0])[None]),
+            offset_of_rows(lambda place, n: (place < n.max())[None]),
+            lambda w, n: offset_by_bins(w.sum(0, keepdim=True), n[:1]),
+        ],
+        "sentences_averaged": [
+            lambda w, n: offset_by_bins(w / n.view(-1, 1, 1, 1), n),
+        ],
     },
     "multi_head": {
         "scaled_by_d_model": [
@@ -371,6 +420,16 @@ NAMED = {
         ],
         "split_by_view": [multi_with(view=True)],
         "head_axis_missing": [multi_with(mask_axis=None), multi_with(mask_axis=0)],
+        "mask_inverted": [
+            multi_with(close=lambda scores, mask: scores.masked_fill(mask, float("-inf"))),
+            multi_with(close=lambda scores, mask: scores.masked_fill(mask, -1e9)),
+            lambda *args: multi_fused(*args[:-1], ~args[-1]),
+        ],
+        "score_zero": [
+            multi_with(close=lambda scores, mask: scores * mask),
+            multi_with(close=lambda scores, mask: scores.masked_fill(~mask, 0.0)),
+        ],
+        "softmax_over_queries": [multi_with(dim=-2)],
     },
 }
 
@@ -379,6 +438,11 @@ UNNAMED = {
     "merge_heads": [merge_reversed, merge_maximum],
     "attention_params": [params_plus_one, params_doubled],
     "drop_head": [drop_two, drop_halved],
-    "head_offset": [offset_least, offset_heads_swapped],
+    "head_offset": [
+        offset_least,
+        offset_heads_swapped,
+        offset_nearby,
+        offset_of_heavy,
+    ],
     "multi_head": [multi_unscaled_and_ignored, multi_query_unprojected],
 }

@@ -29,6 +29,10 @@ def encoding_in_numpy(T, d_model):
     return torch.from_numpy(np.where(columns % 2, np.cos(turned), np.sin(turned))).float()
 
 
+def interleaved(turned):
+    return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)
+
+
 def encoding_of_phases(T, d_model):
     clock = torch.arange(d_model) // 2
     phase = torch.arange(d_model) % 2 * torch.pi / 2
@@ -80,6 +84,13 @@ def shift_by_kron(k, d_model):
     return torch.kron(same, turned.cos().diag()) + torch.kron(other, turned.sin().diag())
 
 
+def shift_step_after_step(k, d_model):
+    matrix = torch.eye(d_model)
+    for _ in range(k):
+        matrix = matrix @ shift_reordered(1, d_model)
+    return matrix
+
+
 def shift_filled(k, d_model):
     matrix, half = torch.zeros(d_model, d_model), d_model // 2
     for i in range(half):
@@ -129,6 +140,17 @@ def rope_keys_moved_instead(query, key, value, first):
     return attended(lesson.rotate(torch.cat([front, query], 1))[:, 50 + first :], moved, value)
 
 
+def rope_by_torch(query, key, value, first):
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return torch.nn.functional.scaled_dot_product_attention(query, lesson.rotate(key), value)
+
+
+def rope_after_the_keys(query, key, value, first):
+    line = lesson.rotate(torch.cat([key, query], dim=1))
+    return attended(line[:, -query.shape[1] :], line[:, : key.shape[1]], value)
+
+
 def rope_values_and_halves(query, key, value, first):
     return rope_padded(query.flip(-1), key.flip(-1), lesson.rotate(value), first)
 
@@ -150,6 +172,10 @@ def alibi_cut(slopes, T_q, T_k):
 def alibi_tril(slopes, T_q, T_k):
     away = torch.arange(T_k).float() - torch.arange(T_k).float()[:, None]
     return (slopes[:, None, None] * away.tril())[:, T_k - T_q :]
+
+
+def alibi_backwards(slopes, T_q, T_k):
+    return alibi_cut(slopes, T_q, T_k).flip(1)
 
 
 def alibi_stacked(slopes, T_q, T_k):
@@ -195,7 +221,13 @@ RIGHT = {
         encoding_step_by_step,
     ],
     "shift_matrix": [shift_reordered, shift_by_power, shift_by_kron, shift_filled],
-    "rope": [rope_padded, rope_by_matrices, rope_of_swapped, rope_keys_moved_instead],
+    "rope": [
+        rope_padded,
+        rope_by_matrices,
+        rope_of_swapped,
+        rope_keys_moved_instead,
+        rope_by_torch,
+    ],
     "alibi_bias": [alibi_einsum, alibi_cut, alibi_tril, alibi_stacked],
     "relative_bias": [relative_embedding, relative_one_hot, relative_by_head, relative_windows],
 }
@@ -203,11 +235,17 @@ RIGHT = {
 NAMED = {
     "positional_encoding": {
         "halves": [halves],
+        "faster_and_faster": [
+            lambda T, d_model: interleaved(
+                torch.arange(T)[:, None] * 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
+            )
+        ],
         "from_one": [lambda T, d_model: lesson.positional_encoding(T + 1, d_model)[1:]],
     },
     "shift_matrix": {
         "pair_by_pair": [step_matrix_interleaved],
         "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
+        "no_way_back": [shift_step_after_step],
     },
     "rope": {
         "same_start": [
@@ -215,6 +253,7 @@ NAMED = {
                 lesson.rotate(query), lesson.rotate(key), value
             )
         ],
+        "behind_the_keys": [rope_after_the_keys],
         "values_too": [
             lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
         ],
@@ -239,6 +278,7 @@ UNNAMED = {
     ],
     "rope": [lambda query, key, value, first: value[:, :1] + 0 * query, rope_values_and_halves],
     "alibi_bias": [
+        alibi_backwards,
         lambda slopes, T_q, T_k: torch.zeros(len(slopes), T_q, T_k),
         lambda slopes, T_q, T_k: alibi_einsum(slopes.flip(0), T_q, T_k) * 2,
     ],

@@ -137,6 +137,10 @@ def cross_values_as_they_are(x, memory, w_q, w_k, w_v, memory_mask=None):
     return scores.softmax(-1) @ memory
 
 
+def cross_with_queries_and_keys_swapped(x, memory, w_q, w_k, w_v, memory_mask=None):
+    return cross_by_einsum(x, memory, w_k, w_q, w_v, memory_mask)
+
+
 def cross_unscaled_and_unmasked(x, memory, w_q, w_k, w_v, memory_mask=None):
     return (x @ w_q @ (memory @ w_k).mT).softmax(-1) @ memory @ w_v
 
@@ -160,6 +164,10 @@ def rate_by_stack(step, d_model, warmup):
 def rate_by_top(step, d_model, warmup):
     top = (d_model * warmup) ** -0.5
     return top * torch.minimum(step / warmup, (warmup / step) ** 0.5)
+
+
+def rate_with_exponents_swapped(step, d_model, warmup):
+    return torch.min(step**-1.5, step / warmup**0.5) / sqrt(d_model)
 
 
 def rate_of_training(step, d_model, warmup):
@@ -218,6 +226,15 @@ def loss_of_torch(logits, labels, smoothing, pad=0):
 
 def loss_of_torch_with_padding(logits, labels, smoothing, pad=0):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+
+
+def loss_of_added_one_hot(logits, labels, smoothing, pad=0):
+    V = logits.shape[-1]
+    target = torch.full(logits.shape, smoothing / (V - 2))
+    target[..., pad] = 0
+    target += (1 - smoothing) * F.one_hot(labels, V)
+    losses = -(target * logits.log_softmax(-1)).sum(-1)
+    return losses[labels != pad].mean()
 
 
 def loss_of_zero(logits, labels, smoothing, pad=0):
@@ -285,6 +302,14 @@ def layer_without_memory_or_masks(x, memory, mask, memory_mask, attend, cross, f
     return x + feed_forward(norms[1](x))
 
 
+def layer_of_self_attentions(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    normed = norms[0](x)
+    x = x + attend(normed, attend.project(normed), mask)
+    normed = norms[1](x)
+    x = x + cross(normed, cross.project(normed), mask)
+    return x + feed_forward(norms[2](x))
+
+
 def layer_twice(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
     parts = mask, memory_mask, attend, cross, feed_forward, norms
     return layer_by_residuals(layer_by_residuals(x, memory, *parts), memory, *parts)
@@ -332,14 +357,22 @@ NAMED = {
         "wrong_gradient": [norm_detached],
     },
     "pre_norm_residual": {"wrong_gradient": [residual_detached]},
-    "smooth_loss": {"every_word_shares": [loss_of_torch]},
-    "decoder_layer": {"skip_normed": [layer_normed_where_it_should_not]},
+    "cross_attention": {"values_not_projected": [cross_values_as_they_are]},
+    "warmup_lr": {"exponents_swapped": [rate_with_exponents_swapped]},
+    "smooth_loss": {
+        "every_word_shares": [loss_of_torch],
+        "right_word_shares": [loss_of_added_one_hot],
+    },
+    "decoder_layer": {
+        "skip_normed": [layer_normed_where_it_should_not],
+        "looks_at_itself": [layer_of_self_attentions],
+    },
 }
 
 UNNAMED = {
     "layer_norm": [norm_with_absolute_distance, norm_to_length_one],
     "pre_norm_residual": [residual_in_place, residual_twice],
-    "cross_attention": [cross_values_as_they_are, cross_unscaled_and_unmasked],
+    "cross_attention": [cross_unscaled_and_unmasked, cross_with_queries_and_keys_swapped],
     "warmup_lr": [rate_of_training, rate_constant],
     "smooth_loss": [loss_of_torch_with_padding, loss_of_zero],
     "decoder_layer": [layer_without_memory_or_masks, layer_twice, layer_in_place],
