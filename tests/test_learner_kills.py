@@ -42,7 +42,7 @@ def test_real_kills_at_random_times(tmp_path, words):
     """The whole program, killed from outside, on notebooks that take a while to write."""
     rng = random.Random(1)
     finished, killed = None, 0
-    for number in range(7):
+    for number in range(30):
         course = make(tmp_path / str(number))
         fill(course)
         command = [sys.executable, "-m", "lessons_lib", *words]
@@ -58,11 +58,15 @@ def test_real_kills_at_random_times(tmp_path, words):
             continue
         time.sleep(duration * rng.uniform(0.5, 1.0))
         process.send_signal(signal.SIGKILL)
-        killed += process.wait(60) == -signal.SIGKILL
+        landed = process.wait(60) == -signal.SIGKILL
+        killed += landed
+        duration *= 1.0 if landed else 0.9  # quicker than the run that was timed: kill earlier
         assert sum(faults(course, words).values()) == 0
         assert course.run(*words)[0] == 0
         assert state(course) == finished
-    assert killed >= 3
+        if killed == 5:
+            return
+    pytest.fail(f"only {killed} of 29 kills met a running program")
 
 
 def fill(course: Course) -> None:
