@@ -2,11 +2,10 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from lessons_lib.kit.arguments import check_divisible, check_positive, check_projected, check_shape
 from lessons_lib.masking import masked_softmax
-from lessons_lib.self_attention import dot_product_scores
+from lessons_lib.self_attention import dot_product_scores, fused_attention
 
 
 def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
@@ -36,7 +35,7 @@ class MultiHeadAttention(nn.Module):
 
     Use: `projected = attend.project(x)`, then `attend(x, projected, mask)`. Another x for the query
     attends from one sequence to another. Equal to `torch.nn.MultiheadAttention` with the same
-    weights.
+    weights; as there, `bias=False` leaves out the biases, which the paper does not have.
 
     A mask is boolean, True = may attend: (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), the same for all
     heads. A query without any allowed key gets a context of zeros from every head, and so the bias
@@ -49,15 +48,15 @@ class MultiHeadAttention(nn.Module):
         ValueError: if d_model is not divisible by n_heads, or a shape does not fit.
     """
 
-    def __init__(self, d_model: int, n_heads: int):
+    def __init__(self, d_model: int, n_heads: int, bias: bool = True):
         super().__init__()
         check_positive("n_heads", n_heads)
         check_divisible("d_model", d_model, by=n_heads)
         self.n_heads = n_heads
-        self.w_q = nn.Linear(d_model, d_model)
-        self.w_k = nn.Linear(d_model, d_model)
-        self.w_v = nn.Linear(d_model, d_model)
-        self.w_o = nn.Linear(d_model, d_model)
+        self.w_q = nn.Linear(d_model, d_model, bias)
+        self.w_k = nn.Linear(d_model, d_model, bias)
+        self.w_v = nn.Linear(d_model, d_model, bias)
+        self.w_o = nn.Linear(d_model, d_model, bias)
 
     def project(self, key_value):
         """What is attended to, computed once: (B, T_k, d_model) → key, value (B, H, T_k, d_k)."""
@@ -85,8 +84,6 @@ class MultiHeadAttention(nn.Module):
             context = self.weights(query, projected, mask) @ value  # (B, H, T_q, d_k)
         else:
             check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
-            if mask is not None and mask.dim() == 3:
-                mask = mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
             query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
-            context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            context = fused_attention(query, key, value, mask)  # (B, H, T_q, d_k)
         return self.w_o(merge_heads(context))  # (B, T_q, d_model)

@@ -23,6 +23,19 @@ def dot_product_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     return query @ key.transpose(-2, -1) / sqrt(query.shape[-1])  # (…, T_q, T_k)
 
 
+def fused_attention(query, key, value, mask=None):
+    """softmax(Q·Kᵀ/√d_k)·V in torch's fast form, which never stores the weights (equation 1).
+
+    query (B, H, T_q, d_k), key (B, H, T_k, d_k), value (B, H, T_k, d_v) → (B, H, T_q, d_v). The
+    mask, (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), is the same for all heads.
+    """
+    if mask is not None and mask.all():
+        mask = None  # it blocks nothing, and torch is faster without one
+    elif mask is not None and mask.dim() == 3:
+        mask = mask[:, None]  # (B, 1, T_q or 1, T_k)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, H, T_q, d_v)
+
+
 class SelfAttention(nn.Module):
     """Scaled dot-product attention with learned projections, one head (section 3.2.1).
 
@@ -67,8 +80,5 @@ class SelfAttention(nn.Module):
         key, value = projected
         if type(self).scores is not SelfAttention.scores:  # a subclass has scores of its own
             return self.weights(query, projected, mask) @ value  # (B, T_q, d_v)
-        # torch's fast form wants an axis of heads, here of one: (B, 1, T, d)
-        q, k, v = (x[:, None] for x in (self.w_q(query), key, value))
-        if mask is not None and mask.dim() == 3:
-            mask = mask[:, None]  # (B, 1, T_q or 1, T_k)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0]  # (B, T_q, d_v)
+        q, k, v = (x[:, None] for x in (self.w_q(query), key, value))  # one head: (B, 1, T, d)
+        return fused_attention(q, k, v, mask)[:, 0]  # (B, T_q, d_v)

@@ -37,8 +37,9 @@ class FeedForward(nn.Module):
         self.w_2 = nn.Linear(d_ff, d_model)
 
     def forward(self, x):
-        """(…, d_model) → (…, d_model)."""
-        return self.w_2(torch.relu(self.w_1(x)))  # (…, d_ff) → (…, d_model)
+        """(…, T, d_model) → (…, T, d_model)."""
+        rows = x.flatten(0, -2)  # (B·T, d_model): a row for each position, and none sees another
+        return self.w_2(self.w_1(rows).relu_()).view(x.shape)  # (B·T, d_ff) → (B, T, d_model)
 
 
 class PreNorm(nn.Module):
@@ -209,7 +210,7 @@ class Transformer(nn.Module):
         sizes = d_model, d_ff, residual, dropout
 
         def heads():
-            return MultiHeadAttention(d_model, n_heads)
+            return MultiHeadAttention(d_model, n_heads, bias=False)  # as in the paper
 
         self.encoder = Encoder(
             Embedding(n_src, d_model, max_len, dropout),

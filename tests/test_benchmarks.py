@@ -85,8 +85,8 @@ def test_keys_again_gives_the_same_output():
 
 
 def test_bahdanau_tiny():
-    rows = cells(bahdanau.section((4,), (8,), steps=1, n_train=64))
-    assert len(rows) == 6
+    rows = cells(bahdanau.section((4,), (8,), (3, 10), steps=1, n_train=64))
+    assert len(rows) == 9
     assert {row[4] for row in rows if row[2] == bahdanau.OURS} == {"1 (1–1)"}
 
 
@@ -153,8 +153,10 @@ def test_all_sides_read_the_past_only_and_ignore_padding():
 
 @needs_peer
 def test_training_tiny():
-    rows = cells(per_token(16, steps=1, n_train=64))
-    assert [row[3] for row in rows if row[0] == "torch.nn.Transformer, pre-norm"] == ["1 (1–1)"]
+    rows = {row[0]: row for row in cells(per_token(16, steps=1, n_train=64))}
+    pre, post = (rows[f"torch.nn.Transformer, {norm}"] for norm in ("pre-norm", "post-norm"))
+    assert pre[3] == post[4] == "1 (1–1)"
+    assert int(rows["torch.nn.Transformer, pre-norm, no biases at all"][1]) < int(pre[1])
     text = to_099(("course, pre-norm", "x-transformers"), (1e-3,), (0,), 2, 1, n_train=64)
     assert [(row[0], row[2], row[4]) for row in cells(text)] == [
         ("course, pre-norm", "2", "–"),

@@ -84,15 +84,21 @@ def names_of_torch(ours: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def stacked(ours: nn.Module, theirs: nn.Module, of):
-    """`of(weight)` for each of our parameters, stacked as torch's layer keeps them."""
+    """`of(weight)` for each of our parameters, stacked as torch's layer keeps them.
+
+    An attention of ours may lack the biases, which torch's begins with at 0.
+    """
     named = names_of_torch(ours)
     for name, weight in theirs.named_parameters():
+        parts = [name]
         if "in_proj" in name:
             attention, kind = name.split(".in_proj_")
-            rows = [of(named[f"{attention}.in_proj.{part}.{kind}"]) for part in "qkv"]
-            yield weight, torch.cat(rows)
+            parts = [f"{attention}.in_proj.{part}.{kind}" for part in "qkv"]
+        if all(part in named for part in parts):
+            yield weight, torch.cat([of(named.pop(part)) for part in parts])
         else:
-            yield weight, of(named[name])
+            assert name.endswith(("in_proj_bias", "out_proj.bias")) and not weight.any()
+    assert not named, "a weight is left over"
 
 
 @torch.no_grad()

@@ -16,10 +16,9 @@ def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int | str]) -> 
     """
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    fits = tensor.dim() == len(shape) and all(
-        size > 0 and (isinstance(wanted, str) or size == wanted)
-        for size, wanted in zip(tensor.shape, shape, strict=True)
-    )
+    fits = tensor.dim() == len(shape)
+    for size, wanted in zip(tensor.shape, shape, strict=False):
+        fits = fits and size > 0 and (size == wanted or isinstance(wanted, str))
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(

@@ -84,7 +84,7 @@ def learn(
     and is between 0 and 1. AdamW, linear warm-up and decay, gradients clipped to length 1.
     """
     draw = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), fused=True)
     for step in range(steps):
         tokens, labels = batches(BATCH_SIZE, draw)
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)

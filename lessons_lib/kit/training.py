@@ -53,7 +53,7 @@ def train(
     gradients clipped to length 1. `loss_of` takes logits and labels. Prints one line of progress.
     Returns the loss of every step.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), fused=True)
     batches = bucketed_batches(*task.train, batch_size=batch_size, seed=seed)
     losses: list[float] = []
     model.train()

@@ -35,17 +35,18 @@ class Plain(Transformer):
 class Torch(nn.Module):
     """`torch.nn.Transformer` between the course's embeddings and a linear layer.
 
-    It has no cache: the memory is computed once, the words so far at every step.
+    It has no cache: the memory is computed once, the words so far at every step. `bias=False` takes
+    the biases out of all its linear maps and norms.
     """
 
-    def __init__(self, n_src: int, n_tgt: int, d_model: int, norm_first: bool):
+    def __init__(self, n_src: int, n_tgt: int, d_model: int, norm_first: bool, bias: bool = True):
         super().__init__()
         self.embed_src = Embedding(n_src, d_model, MAX_LEN)
         self.embed_tgt = Embedding(n_tgt, d_model, MAX_LEN)
         with warnings.catch_warnings(action="ignore"):  # pre-norm has no nested tensors, it says
             self.transformer = nn.Transformer(
                 d_model, HEADS, LAYERS, LAYERS, 4 * d_model, 0.0,
-                batch_first=True, norm_first=norm_first,
+                batch_first=True, norm_first=norm_first, bias=bias,
             )  # fmt: skip
         self.to_logits = nn.Linear(d_model, n_tgt)
 

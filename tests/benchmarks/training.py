@@ -12,21 +12,23 @@ from lessons_lib.kit.tasks import Task, number_words
 from lessons_lib.kit.training import learning_rate, teacher_forcing, token_loss
 from lessons_lib.kit.vocabulary import PAD
 from tests.benchmarks.measuring import alternate, ratios, seconds, spread, table
-from tests.benchmarks.sides import transformers
+from tests.benchmarks.sides import Torch, transformers
 
 RATES = (1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3)
 SEEDS = (0, 1, 2)
 STEPS, EVERY, ENOUGH = 600, 25, 0.99
 OURS = ("course, pre-norm", "course, post-norm")
-TORCH = "torch.nn.Transformer, pre-norm"
+TORCH = tuple(f"torch.nn.Transformer, {norm}" for norm in ("pre-norm", "post-norm"))
 
 
 class Trainer:
     """`kit.training.train`, one step at a time, so that sides can take turns. A test compares."""
 
-    def __init__(self, model: nn.Module, lr: float, steps: int):
+    def __init__(self, model: nn.Module, lr: float, steps: int, fused: bool | None = True):
         self.model, self.lr, self.steps, self.done = model.train(), lr, steps, 0
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=lr, betas=(0.9, 0.98), fused=fused
+        )
 
     def step(self, src, tgt) -> torch.Tensor:
         """Learn from one batch, src (B, T_src), tgt (B, T_tgt); returns the loss, ()."""
@@ -66,19 +68,29 @@ def take_turns(
 
 
 def per_token(d_model: int, steps: int = 60, n_train: int = 8000, device: str = "cpu") -> str:
-    """Seconds of a training step, every side on the same batches, for each real token."""
+    """Seconds of a training step, every side on the same batches, for each real token.
+
+    Beside the sides of the race: torch's without any bias, and torch's with the form of AdamW that
+    torch takes by itself, not the fused one.
+    """
     task = number_words(max_digits=9, n_train=n_train, n_test=1)
-    sides = transformers(len(task.src_vocab), len(task.tgt_vocab), d_model)
-    trainers = {name: Trainer(side.to(device), 1e-3, 10**9) for name, side in sides.items()}
+    sizes = len(task.src_vocab), len(task.tgt_vocab), d_model
+    bare, default = f"{TORCH[0]}, no biases at all", f"{TORCH[0]}, AdamW by default"
+    sides = transformers(*sizes)
+    sides |= {bare: Torch(*sizes, norm_first=True, bias=False), default: Torch(*sizes, True)}
+    trainers = {
+        name: Trainer(side.to(device), 1e-3, 10**9, fused=None if name == default else True)
+        for name, side in sides.items()
+    }
     times, n_tokens = take_turns(trainers, task, steps, device)
-    compared = ratios(times, TORCH)
+    compared = [ratios(times, name) for name in TORCH]
     rows = []
     for name, side in sides.items():
         n_parameters = sum(parameter.numel() for parameter in side.parameters())
-        rows.append((name, n_parameters, 1e6 * sum(times[name]) / n_tokens, compared[name]))
-    return f"d_model {d_model}, {steps} batches of 64 pairs\n\n" + table(
-        ("side", "parameters", "µs per token", f"time, {TORCH} = 1 (quartiles)"), rows
-    )
+        per_token = 1e6 * sum(times[name]) / n_tokens
+        rows.append((name, n_parameters, per_token, *(ratio[name] for ratio in compared)))
+    header = ("side", "parameters", "µs per token", *(f"time / {name}" for name in TORCH))
+    return f"d_model {d_model}, {steps} batches of 64 pairs\n\n" + table(header, rows)
 
 
 @dataclass
