@@ -297,7 +297,7 @@ def test_the_fused_road_stores_no_weights():
         return max(sizes)
 
     one_head = 300 * 300 * 4  # bytes
-    real = torch.ones(1, 1, 300, dtype=torch.bool)
+    real = torch.arange(300) < torch.tensor([[[299]]])  # (B, 1, T_k)
     for mask in (None, real):
         assert largest_kept(layer(), mask) < one_head < largest_kept(layer(Explicit), mask)
 
@@ -362,6 +362,20 @@ def test_nan_behind_a_mask_leaks_in_both_forms():
 def test_parameters_do_not_depend_on_the_number_of_heads():
     for n_heads in (1, 2, 8):
         assert sum(p.numel() for p in MultiHeadAttention(64, n_heads).parameters()) == 16_640
+        bare = MultiHeadAttention(64, n_heads, bias=False)
+        assert sum(p.numel() for p in bare.parameters()) == 16_384
+
+
+def test_without_biases_it_equals_torchs_without_biases():
+    ours = MultiHeadAttention(D_MODEL, H, bias=False)
+    theirs = nn.MultiheadAttention(D_MODEL, H, bias=False, batch_first=True)
+    with torch.no_grad():
+        three = torch.cat([w.weight for w in (ours.w_q, ours.w_k, ours.w_v)])
+        theirs.in_proj_weight.copy_(three)
+        theirs.out_proj.weight.copy_(ours.w_o.weight)
+    query, key_value = inputs()
+    expected, _ = theirs(query, key_value, key_value)
+    assert (ours(query, ours.project(key_value)) - expected).abs().max() <= 1e-6
 
 
 def test_shuffled_words_give_shuffled_contexts():

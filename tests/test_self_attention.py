@@ -85,6 +85,24 @@ def test_equal_to_torchs_multi_head_attention_with_one_head():
     assert (ours.weights(query, projected) - weights).abs().max() <= 1e-6
 
 
+@pytest.mark.parametrize("shape", [(T_Q, T_K), (B, 1, T_K), (B, T_Q, T_K)])
+def test_a_mask_that_blocks_nothing_is_not_handed_on(shape, monkeypatch):
+    """Reading a mask costs torch time, and most batches of similar lengths need none."""
+    handed_on, torchs = [], F.scaled_dot_product_attention
+
+    def spy(*inputs, attn_mask):
+        handed_on.append(attn_mask)
+        return torchs(*inputs, attn_mask=attn_mask)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    (query, key_value), (attend, _) = inputs(), pair_of_forms()
+    projected, mask = attend.project(key_value), torch.ones(shape, dtype=torch.bool)
+    assert torch.equal(attend(query, projected, mask), attend(query, projected))
+    mask[..., -1] = False
+    attend(query, projected, mask)
+    assert [mask is None for mask in handed_on] == [True, True, False]
+
+
 @pytest.mark.parametrize("name", [*ALL_MASKS, "dead rows"])
 def test_explicit_equals_fused_forward_and_gradient(name):
     mask = with_dead_rows() if name == "dead rows" else ALL_MASKS[name]
