@@ -133,7 +133,7 @@ class Embedding(nn.Module):
     def __init__(self, n_words: int, d_model: int, max_len: int, dropout: float = 0.0):
         super().__init__()
         self.words = nn.Embedding(n_words, d_model)
-        nn.init.normal_(self.words.weight, std=d_model**-0.5)  # times √d_model: a spread of 1
+        nn.init.normal_(self.words.weight, std=0.5 * d_model**-0.5)  # times √d_model: 0.5
         self.register_buffer("places", positional_encoding(max_len, d_model), persistent=False)
         self.dropout = nn.Dropout(dropout)
 

@@ -158,30 +158,40 @@ def to_099(
     """CPU seconds of training until exact match on 500 held-out numbers is 0.99."""
     task = number_words(max_digits=9, n_train=n_train, n_test=500)
     names = names or tuple(name for name in transformers(5, 5, 64) if name != "x-transformers")
-    search = runners(task, seeds[0], dict.fromkeys(names, grid), steps)
-    race(search, task, seeds[0], steps, every)
-    best = {
-        n: min((r for r in search if r.name == n), key=lambda r: r.result[::-1]).lr for n in names
-    }
+    found: dict[tuple[str, float], list[Runner]] = {(n, lr): [] for n in names for lr in grid}
+    for seed in seeds:
+        search = runners(task, seed, dict.fromkeys(names, grid), steps)
+        race(search, task, seed, steps, every)
+        for runner in search:
+            found[runner.name, runner.lr].append(runner)
+    best = {name: min((total_steps(found[name, lr]), lr) for lr in grid)[1] for name in names}
     finals = {name: [] for name in names}
     for seed in seeds:
         final = runners(task, seed, {name: (lr,) for name, lr in best.items()}, steps)
         race(final, task, seed, steps, every)
         for runner in final:
             finals[runner.name].append(runner.result)
-    text = "Steps to 0.99 with the first seed, at each learning rate (– : not reached)\n\n"
-    found = {(r.name, r.lr): r.trainer.done if r.arrived else "–" for r in search}
-    text += table(("side", *grid), [(n, *(found[n, lr] for lr in grid)) for n in names])
+    shown = ", ".join(map(str, seeds))
+    text = f"Steps to 0.99 with the seeds {shown}, at each learning rate (– : not reached)\n\n"
+    text += table(("side", *grid), [(n, *(arrivals(found[n, lr]) for lr in grid)) for n in names])
     rows = []
     for name in names:
         taken, steps_needed = zip(*finals[name], strict=True)
-        shown = " ".join(map(str, steps_needed)), " ".join(f"{second:.1f}" for second in taken)
+        cost = " ".join(map(str, steps_needed)), " ".join(f"{second:.1f}" for second in taken)
         against = [ratio_to(finals[ours], finals[name]) for ours in OURS if ours in names]
-        rows.append((name, best[name], *shown, *against))
+        rows.append((name, best[name], *cost, *against))
     header = ("side", "rate", "steps", "CPU s", *(f"{o} / it" for o in OURS if o in names))
-    return f"{text}\nEach side at its best rate, seeds {', '.join(map(str, seeds))}\n\n" + table(
-        header, rows
-    )
+    return f"{text}\nEach side at its best rate, once more, seeds {shown}\n\n" + table(header, rows)
+
+
+def total_steps(runners: list[Runner]) -> float:
+    """Steps of all seeds together, without end if one did not arrive."""
+    return sum(runner.trainer.done if runner.arrived else float("inf") for runner in runners)
+
+
+def arrivals(runners: list[Runner]) -> str:
+    """The steps that each seed took to arrive."""
+    return " ".join(str(runner.trainer.done) if runner.arrived else "–" for runner in runners)
 
 
 def ratio_to(ours: list[tuple[float, int]], other: list[tuple[float, int]]) -> object:
