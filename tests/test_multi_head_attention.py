@@ -11,6 +11,7 @@ from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.masking import to_blocked
 from lessons_lib.multi_head_attention import MultiHeadAttention, merge_heads, split_heads
 from lessons_lib.self_attention import SelfAttention, dot_product_scores
+from tests.masks import one_of_each_shape
 
 B, T_Q, T_K, D_MODEL, H = 2, 5, 7, 12, 3  # all different, d_k = 4 as well
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -39,19 +40,7 @@ def layer(form=MultiHeadAttention, dtype=torch.float32, n_heads=H):
 
 
 def masks(rows=B):
-    """One mask of each shape that a layer takes, every query with a key of its own."""
-    torch.manual_seed(2)
-    lengths = torch.randint(1, T_K, (rows, 1, 1))
-    masks = {
-        "none": None,
-        "T_q T_k": torch.rand(T_Q, T_K) < 0.6,
-        "B 1 T_k": torch.arange(T_K) < lengths,
-        "B T_q T_k": torch.rand(rows, T_Q, T_K) < 0.5,
-    }
-    for mask in masks.values():
-        if mask is not None:
-            mask[..., 0] = True
-    return masks
+    return one_of_each_shape(rows, T_Q, T_K)
 
 
 def with_dead_rows():

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lessons_lib.kit.recall import learn, predecessors, recall
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.self_attention import SelfAttention, dot_product_scores
+from tests.masks import one_of_each_shape
 
 B, T_Q, T_K, D_MODEL, D_K, D_V = 3, 5, 7, 10, 6, 8
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -34,21 +35,6 @@ def pair_of_forms(dtype=torch.float32):
     return fused.to(dtype), explicit.to(dtype)
 
 
-def masks():
-    """One mask of each shape that a layer takes, every query with a key of its own."""
-    torch.manual_seed(2)
-    masks = {
-        "none": None,
-        "T_q T_k": torch.rand(T_Q, T_K) < 0.6,
-        "B 1 T_k": torch.arange(T_K) < torch.tensor([4, 7, 2])[:, None, None],
-        "B T_q T_k": torch.rand(B, T_Q, T_K) < 0.5,
-    }
-    for mask in masks.values():
-        if mask is not None:
-            mask[..., 0] = True
-    return masks
-
-
 def with_dead_rows():
     mask = torch.rand(B, T_Q, T_K) < 0.5
     mask[..., 0] = True
@@ -56,7 +42,7 @@ def with_dead_rows():
     return mask
 
 
-ALL_MASKS = masks()
+ALL_MASKS = one_of_each_shape(B, T_Q, T_K)
 
 
 @pytest.mark.parametrize("name", ALL_MASKS)
