@@ -270,18 +270,32 @@ def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Te
     return torch.stack(maps)  # (n_layers, B, H, T, T_src)
 
 
-def read_next(layer: DecoderLayer, x, past, projected, memory_mask):
-    """Run a decoder layer on the next position alone, x (B, 1, d_model).
+def append(past, new, T: int):
+    """Put new (B, H, 1, d_k) into place T of past (B, H, room, d_k): all before it is left alone.
 
-    `past` holds the keys and values of the positions before, `projected` those of the memory.
-    Returns x (B, 1, d_model), and the keys and values with the new position behind them.
+    A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
+    write into `past` and return it. If no place is left, or if place T is taken because another
+    sentence goes on from the same past, the result is a copy with 16 new places.
+    """
+    if past.shape[2] == T or not past[0, 0, T, 0].isnan():
+        free = torch.full_like(new, torch.nan).expand(-1, -1, 16, -1)  # (B, H, 16, d_k)
+        past = torch.cat([past[:, :, :T], free], dim=2)  # (B, H, T + 16, d_k)
+    past[:, :, T : T + 1] = new
+    return past  # (B, H, room, d_k)
+
+
+def read_next(layer: DecoderLayer, x, past, T: int, projected, memory_mask):
+    """Run a decoder layer on position T alone, x (B, 1, d_model).
+
+    `past` holds the keys and values of the T positions before, as `append` keeps them, `projected`
+    those of the memory. Returns x (B, 1, d_model), and `past` with position T.
     """
 
     def look_back(x):
         nonlocal past  # around_attend may normalise x first: the new key is made in here
         pairs = zip(past, layer.attend.project(x), strict=True)
-        past = [torch.cat(pair, dim=2) for pair in pairs]  # (B, H, T + 1, d_k) each
-        return layer.attend(x, past)
+        past = [append(kept, new, T) for kept, new in pairs]  # (B, H, room, d_k) each
+        return layer.attend(x, [kept[:, :, : T + 1] for kept in past])
 
     x = layer.around_attend(x, look_back)  # (B, 1, d_model)
     x = layer.around_cross(x, lambda x: layer.cross(x, projected, memory_mask))
@@ -291,14 +305,15 @@ def read_next(layer: DecoderLayer, x, past, projected, memory_mask):
 class CachedTransformer(Transformer):
     """The same weights and the same output, but `step` computes the new position only.
 
-    Use: `cached.load_state_dict(model.state_dict())`. The state holds the mask of the memory, then
-    for each layer keys and values of the words so far, and keys and values of the memory.
+    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds how many
+    words were read, (B,), and the mask of the memory; then for each layer keys and values of these
+    words, with room for more, and keys and values of the memory.
     """
 
     def start(self, src):
-        """src (B, T_src) → decoder state, nothing written yet."""
+        """src (B, T_src) → decoder state, nothing read yet."""
         memory, memory_mask = self.encode(src)
-        state = [memory_mask]
+        state = [src.new_zeros(len(src)), memory_mask]  # (B,), (B, 1, T_src)
         for layer in self.decoder.layers:
             projected = layer.cross.project(memory)  # (B, H, T_src, d_k) each
             nothing_yet = [x[:, :, :0] for x in projected]  # (B, H, 0, d_k) each
@@ -307,11 +322,12 @@ class CachedTransformer(Transformer):
 
     def step(self, state, token):
         """One word in, token (B,); logits (B, V) for the next word and the new state out."""
-        memory_mask, *kept = state
-        x = self.decoder.embed(token[:, None], first=kept[0].shape[2])  # (B, 1, d_model)
-        state = [memory_mask]
+        n_read, memory_mask, *kept = state
+        T = int(n_read[0])  # the same for all sentences
+        x = self.decoder.embed(token[:, None], first=T)  # (B, 1, d_model)
+        state = [n_read + 1, memory_mask]
         for n, layer in enumerate(self.decoder.layers):
             past, projected = kept[4 * n : 4 * n + 2], kept[4 * n + 2 : 4 * n + 4]
-            x, past = read_next(layer, x, past, projected, memory_mask)
+            x, past = read_next(layer, x, past, T, projected, memory_mask)
             state += [*past, *projected]
         return self.decoder.to_logits(self.decoder.norm(x))[:, 0], tuple(state)  # (B, V)

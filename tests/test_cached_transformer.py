@@ -7,7 +7,14 @@ from lessons_lib.decoding import beam_decode, greedy_decode
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.kit.tasks import number_words
 from lessons_lib.kit.vocabulary import BOS, EOS
-from lessons_lib.transformer import CachedTransformer, PostNorm, PreNorm, Transformer, read_next
+from lessons_lib.transformer import (
+    CachedTransformer,
+    PostNorm,
+    PreNorm,
+    Transformer,
+    append,
+    read_next,
+)
 
 N_SRC, N_TGT = 13, 11
 SIZES = {"d_model": 24, "n_heads": 3, "d_ff": 20, "n_layers": 3}
@@ -77,13 +84,49 @@ def test_the_state_is_a_tuple_of_batch_first_tensors_that_can_be_reordered(pair)
     assert torch.allclose(mixed, logits[order], atol=1e-6)
 
 
-def test_a_step_leaves_the_state_it_was_given(pair):
-    _, cached = pair
+@pytest.mark.parametrize("n_read", [0, 3, 16])  # 16: all room is taken
+def test_several_sentences_may_go_on_from_one_state(pair, n_read):
+    """Room is shared between states, and still no step changes what another state gives."""
+    plain, cached = pair
+    words = torch.randint(1, N_TGT, (3, n_read + 2))
     with torch.no_grad():
         state = cached.start(SRC)
-        before = [x.clone() for x in state]
-        cached.step(state, torch.tensor([BOS, BOS, BOS]))
-    assert all(map(torch.equal, state, before))
+        for token in words[:, :n_read].unbind(dim=1):
+            _, state = cached.step(state, token)
+        branches = []
+        for first in (words[:, n_read], torch.tensor([4, 5, 6]), torch.tensor([7, 8, 9])):
+            logits, branch = cached.step(state, first)
+            branches.append((first, logits, branch))
+        for first, logits, branch in branches:
+            read = torch.cat([words[:, :n_read], first[:, None], words[:, -1:]], dim=1)
+            expected = plain(SRC, read)  # (B, n_read + 2, V)
+            assert torch.allclose(logits, expected[:, -2], atol=1e-5)
+            again, _ = cached.step(branch, words[:, -1])
+            assert torch.allclose(again, expected[:, -1], atol=1e-5)
+
+
+def test_most_steps_copy_nothing(pair):
+    _, cached = pair
+    with torch.no_grad():
+        state, homes = cached.start(SRC), set()
+        for _ in range(60):
+            _, state = cached.step(state, torch.tensor([BOS, 4, 5]))
+            homes.add(state[2].data_ptr())
+    assert state[2].shape[2] == 64 and len(homes) <= 4  # room for 16, 32, 48 and 64
+
+
+def test_append_keeps_what_is_there_and_marks_what_is_free():
+    past, new = torch.empty(2, 3, 0, 5), torch.randn(2, 3, 20, 1, 5)
+    for T in range(20):
+        before = past[:, :, :T].clone()
+        past = append(past, new[:, :, T], T)
+        assert torch.equal(past[:, :, :T], before)
+        assert torch.equal(past[:, :, T], new[:, :, T, 0])
+        assert past[:, :, T + 1 :].isnan().all()
+    assert past.shape == (2, 3, 32, 5)
+    other = append(past, -new[:, :, 2], 2)  # place 2 is taken: a copy
+    assert torch.equal(past[:, :, 2], new[:, :, 2, 0])
+    assert torch.equal(other[:, :, 2], -new[:, :, 2, 0]) and other[:, :, 3:].isnan().all()
 
 
 def test_the_kept_keys_are_those_of_all_positions_at_once(pair):
@@ -97,9 +140,9 @@ def test_the_kept_keys_are_those_of_all_positions_at_once(pair):
         x = plain.decoder.embed(words)
         if isinstance(layer.around_attend, PreNorm):
             x = layer.around_attend.norm(x)
-        for kept, whole in zip(state[1:3], layer.attend.project(x), strict=True):
-            assert kept.shape == (3, 3, 6, 8)
-            assert torch.allclose(kept, whole, atol=1e-6)
+        for kept, whole in zip(state[2:4], layer.attend.project(x), strict=True):
+            assert torch.allclose(kept[:, :, :6], whole, atol=1e-6)
+            assert kept[:, :, 6:].isnan().all()
 
 
 def test_read_next_computes_one_position_from_what_is_kept(pair):
@@ -110,11 +153,11 @@ def test_read_next_computes_one_position_from_what_is_kept(pair):
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
     with torch.no_grad():
         whole = layer(x, memory, mask, memory_mask)
-        past = [torch.zeros(3, 3, 0, 8)] * 2
+        past = [torch.full((3, 3, 2, 8), torch.nan) for _ in range(2)]
         for t in range(5):
-            out, past = read_next(layer, x[:, t : t + 1], past, projected, memory_mask)
+            out, past = read_next(layer, x[:, t : t + 1], past, t, projected, memory_mask)
             assert torch.allclose(out[:, 0], whole[:, t], atol=1e-5)
-            assert [kept.shape[2] for kept in past] == [t + 1, t + 1]
+            assert all(kept[:, :, : t + 1].isfinite().all() for kept in past)
 
 
 def test_positions_and_projections_are_computed_once(pair):
