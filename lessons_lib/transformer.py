@@ -271,7 +271,7 @@ def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Te
 
 
 def append(past, new, T: int):
-    """Put new (B, H, 1, d_k) into place T of past (B, H, room, d_k): all before it is left alone.
+    """Put new (B, H, 1, d_k) into place T of past (B, H, room, d_k); the rest stays.
 
     A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
     write into `past` and return it. If no place is left, or if place T is taken because another
