@@ -274,10 +274,10 @@ def append(past, new, T: int):
     """Put new (B, H, 1, d_k) into place T of past (B, H, room, d_k); the rest stays.
 
     A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
-    write into `past` and return it. If no place is left, or if place T is taken because another
-    sentence goes on from the same past, the result is a copy with 16 new places.
+    write into `past` and return it. If no place is left, or if place T is taken because someone
+    else goes on from the same past, the result is a copy with 16 new places.
     """
-    if past.shape[2] == T or not past[0, 0, T, 0].isnan():
+    if past.shape[2] == T or not past[:, 0, T, 0].isnan().all():
         free = torch.full_like(new, torch.nan).expand(-1, -1, 16, -1)  # (B, H, 16, d_k)
         past = torch.cat([past[:, :, :T], free], dim=2)  # (B, H, T + 16, d_k)
     past[:, :, T : T + 1] = new

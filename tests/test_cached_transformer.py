@@ -105,6 +105,24 @@ def test_several_sentences_may_go_on_from_one_state(pair, n_read):
             assert torch.allclose(again, expected[:, -1], atol=1e-5)
 
 
+def test_rows_of_a_state_go_on_by_themselves(pair):
+    """A slice of a state shares its room, too."""
+    plain, cached = pair
+    words = torch.randint(1, N_TGT, (3, 5))
+    with torch.no_grad():
+        state = cached.start(SRC)
+        for token in words[:, :3].unbind(dim=1):
+            _, state = cached.step(state, token)
+        row = tuple(x[1:2] for x in state)
+        _, row = cached.step(row, torch.tensor([7]))
+        for token in words[:, 3:].unbind(dim=1):
+            logits, state = cached.step(state, token)
+        assert torch.allclose(logits, plain(SRC, words)[:, -1], atol=1e-5)
+        read = torch.cat([words[1:2, :3], torch.tensor([[7, 8]])], dim=1)
+        logits, _ = cached.step(row, torch.tensor([8]))
+        assert torch.allclose(logits, plain(SRC[1:2], read)[:, -1], atol=1e-5)
+
+
 def test_most_steps_copy_nothing(pair):
     _, cached = pair
     with torch.no_grad():
