@@ -120,6 +120,8 @@ def curves(
         else:
             heights = list(values)
             places = list(range(len(heights))) if x is None else list(x)
+            if x is None:
+                axes.xaxis.get_major_locator().set_params(integer=True)
         axes.plot(
             places,
             heights,
@@ -154,6 +156,8 @@ def timings(
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(list(lengths), [str(n) for n in lengths])
+    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5), numticks=20)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     return picture
 
