@@ -49,6 +49,11 @@ split_heads = Exercise(
             lambda x, n_heads: x.reshape(len(x), n_heads, x.shape[1], -1),
         ),
         Misconception(
+            "swapped_before_the_cut",
+            "You swap tokens and numbers before you cut; cut first, then swap T and H.",
+            lambda x, n_heads: x.transpose(1, 2).reshape(len(x), n_heads, x.shape[1], -1),
+        ),
+        Misconception(
             "interleaved",
             "Your head 0 takes every H-th number; it should take the first D/H of them.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2),
@@ -165,6 +170,16 @@ merge_heads = Exercise(
             "joined_with_tokens",
             "You join the heads with the tokens: (B, H·T, d).",
             lambda x: x.flatten(1, 2),
+        ),
+        Misconception(
+            "joined_with_tokens",
+            "You join the heads with the tokens: (B, H·T, d).",
+            lambda x: x.transpose(1, 2).flatten(1, 2),
+        ),
+        Misconception(
+            "not_swapped",
+            "You join the tokens with their numbers: (B, H, T·d). First swap H and T.",
+            lambda x: x.flatten(2),
         ),
         Misconception(
             "joined_with_batch",
@@ -346,6 +361,16 @@ attention_params = Exercise(
             counts(lambda d, h, k, v: right_count(d, h, k, v) - (h - 1) * v * d),
         ),
         Misconception(
+            "square_output",
+            "Your w_o is d_model × d_model; what it mixes is H·d_v numbers wide.",
+            counts(lambda d, h, k, v: right_count(d, h, k, v) + (d - h * v) * d),
+        ),
+        Misconception(
+            "queries_or_keys_forgotten",
+            "You count one projection of width H·d_k; queries and keys have one each.",
+            counts(lambda d, h, k, v: right_count(d, h, k, v) - (d + 1) * h * k),
+        ),
+        Misconception(
             "widths_swapped",
             "You take d_k for d_v: queries and keys are d_k wide, values d_v.",
             counts(lambda d, h, k, v: right_count(d, h, v, k)),
@@ -416,6 +441,12 @@ def cleared(place):
     return answer
 
 
+def drop_piece_of_width_h(context, w_o, head):
+    copy, H = merged(context).clone(), context.shape[1]
+    copy[..., head * H : (head + 1) * H] = 0.0
+    return copy @ w_o
+
+
 dropped = (normal(5, 2, 3, 4, 2), normal(6, 6, 7), 1)  # B, H, T, d and d_model: all different
 
 drop_head = Exercise(
@@ -484,6 +515,16 @@ drop_head = Exercise(
             "one_number",
             "You leave out one number of the merged vector; a head has d of them.",
             lambda context, w_o, head: zeroed(merged(context), 2, [head]) @ w_o,
+        ),
+        Misconception(
+            "piece_of_width_h",
+            "You leave out a piece H numbers wide; a head has d of them.",
+            drop_piece_of_width_h,
+        ),
+        Misconception(
+            "head_cut_out",
+            "You cut the head out: set its numbers to 0, then the width fits w_o.",
+            lambda context, w_o, head: merged(context[:, others(context, head)]) @ w_o,
         ),
         Misconception(
             "token_dropped",
@@ -587,9 +628,9 @@ def by_sentence(weights, lengths):
     return torch.stack([strongest(w[None], n[None]) for w, n in pairs])
 
 
-def heaviest_cell(weights, lengths):
+def heaviest_cell(weights, lengths, pool=torch.sum):
     T = weights.shape[-1]
-    cell = without_padding(weights, lengths).sum(dim=0).flatten(1).argmax(dim=1)  # (H,)
+    cell = pool(without_padding(weights, lengths), dim=0).flatten(1).argmax(dim=1)  # (H,)
     return cell % T - cell // T
 
 
@@ -657,6 +698,11 @@ head_offset = Exercise(
             lambda weights, lengths: strongest(weights, lengths, of=lambda T: offsets(T).abs()),
         ),
         Misconception(
+            "distance",
+            "You give the distance; an offset has a sign, negative for a key on the left.",
+            lambda weights, lengths: weigh_offset_by_offset(weights, lengths).abs(),
+        ),
+        Misconception(
             "index_of_diagonal",
             "You number the diagonals from 0; the word itself has the offset 0.",
             lambda weights, lengths: strongest(weights, lengths, start=0),
@@ -692,6 +738,18 @@ head_offset = Exercise(
             "one_for_all_heads",
             "You give one offset for all heads together; each has its own.",
             lambda weights, lengths: strongest(weights.mean(1, keepdim=True), lengths)[0],
+        ),
+        Misconception(
+            "one_for_all_heads",
+            "You give one offset for all heads together; each has its own.",
+            lambda weights, lengths: strongest(weights.mean(1, keepdim=True), lengths).expand(
+                weights.shape[1]
+            ),
+        ),
+        Misconception(
+            "axes_swapped",
+            "You swap queries and keys: rows are queries, columns are keys.",
+            lambda weights, lengths: strongest(weights.mT, lengths),
         ),
         Misconception(
             "one_for_each_sentence",
@@ -753,6 +811,11 @@ head_offset = Exercise(
             heaviest_cell,
         ),
         Misconception(
+            "heaviest_cell",
+            "You take the heaviest cell of the map; add up each diagonal first.",
+            partial(heaviest_cell, pool=torch.amax),
+        ),
+        Misconception(
             "heads_added",
             "You add up the heads, not the sentences: one offset for each sentence.",
             lambda weights, lengths: by_sentence(weights.sum(1, keepdim=True), lengths)[:, 0],
@@ -795,6 +858,10 @@ def cut_interleaved(x, n_heads):
 
 def merged_by_view(context):
     return context.reshape(len(context), context.shape[2], -1)
+
+
+def merged_interleaved(context):
+    return context.permute(0, 2, 3, 1).flatten(2)
 
 
 def hidden(scores, mask):
@@ -914,6 +981,11 @@ multi_head = Exercise(
             parts(split=cut_interleaved),
         ),
         Misconception(
+            "interleaved",
+            "Your heads take every H-th number; a head is one piece of the vector.",
+            parts(split=cut_interleaved, merge=merged_interleaved),
+        ),
+        Misconception(
             "head_axis_missing",
             "Your mask has no axis for the heads: its B meets H, and B = H hides it.",
             parts(masked=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
@@ -949,6 +1021,11 @@ multi_head = Exercise(
             parts(masked=lambda scores, mask: scores * mask[:, None]),
         ),
         Misconception(
+            "mask_added",
+            "You add 0 or 1 to the scores; −inf must stand where the mask is False.",
+            parts(masked=lambda scores, mask: scores + mask[:, None]),
+        ),
+        Misconception(
             "masked_late",
             "You mask after the softmax: your weights no longer sum to 1.",
             masked_late,
@@ -971,6 +1048,13 @@ multi_head = Exercise(
             parts(dim=1),
         ),
         Misconception(
+            "softmax_over_heads",
+            "Your softmax runs over the heads; it should run over the keys.",
+            parts(
+                masked=lambda scores, mask: scores.masked_fill(~mask[:, None], -torch.inf), dim=1
+            ),
+        ),
+        Misconception(
             "not_mixed",
             "Your output is the merged context: w_o is missing.",
             parts(mix=False),
@@ -984,6 +1068,16 @@ multi_head = Exercise(
             "matrices_transposed",
             "You apply the matrices transposed; here it is x @ w.",
             parts(turned=range(4)),
+        ),
+        Misconception(
+            "values_not_projected",
+            "Your values are not projected by w_v.",
+            lambda *args: head_by_head(*args[:4], torch.eye(len(args[4])), *args[5:]),
+        ),
+        Misconception(
+            "values_not_projected",
+            "Your values are not projected by w_v.",
+            parts(order=(0, 1, 1)),
         ),
         Misconception(
             "keys_and_values_swapped",

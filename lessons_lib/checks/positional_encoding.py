@@ -206,6 +206,11 @@ shift_matrix = Exercise(
             shifting(lambda k, d_model: torch.pi / 2 - k * speeds(d_model)),
         ),
         Misconception(
+            "quarter_turn",
+            "Sine and cosine have changed places: for k = 0 nothing may move.",
+            lambda k, d_model: two_corners(k, d_model).roll(d_model // 2, dims=0),
+        ),
+        Misconception(
             "no_way_back",
             "A negative k leads back; your matrix does not.",
             lambda k, d_model: two_corners(abs(k), d_model),
@@ -292,17 +297,17 @@ def roped(
     turn_query=turned,
     turn_key=turned,
     turn_value=lambda v: v,
-    scaled=True,
+    scale=sqrt,
     dim=-1,
     start=lambda query, key, first: first,
     causal=False,
 ):
-    """An answer that turns something else, does not scale, sums over another axis, or masks."""
+    """An answer that turns or scales otherwise, sums over another axis, or masks."""
 
     def answer(query, key, value, first):
         first = start(query, key, first)
         scores = turn_query(query, first) @ turn_key(key).mT  # (B, T_q, T_k)
-        scores = scores / sqrt(query.shape[-1]) if scaled else scores
+        scores = scores / scale(query.shape[-1])
         if causal:
             ahead = torch.arange(key.shape[1]) > first + torch.arange(query.shape[1])[:, None]
             scores = scores.masked_fill(ahead, -torch.inf)
@@ -396,7 +401,12 @@ rope = Exercise(
         Misconception(
             "unscaled",
             "Your scores are not divided by √d.",
-            roped(scaled=False),
+            roped(scale=lambda d: 1),
+        ),
+        Misconception(
+            "divided_by_d",
+            "Your scores are divided by d; wanted is √d.",
+            roped(scale=lambda d: d),
         ),
         Misconception(
             "one_too_late",
@@ -422,6 +432,13 @@ rope = Exercise(
             "masked",
             "You mask the keys ahead of a query; here all keys count.",
             roped(causal=True),
+        ),
+        Misconception(
+            "keys_cut",
+            "You cut the keys off after position `first`; here all keys count.",
+            lambda query, key, value, first: with_complex_numbers(
+                query, key[:, : first + 1], value[:, : first + 1], first
+            ),
         ),
         Misconception(
             "all_at_first",
@@ -546,6 +563,11 @@ alibi_bias = Exercise(
             tilted(lambda back: (back + 1).clamp(min=0)),
         ),
         Misconception(
+            "one_too_few",
+            "A key one place back loses nothing; it should lose one slope.",
+            tilted(lambda back: (back - 1).clamp(min=0)),
+        ),
+        Misconception(
             "own_slopes",
             "You compute slopes of your own; take those that are given.",
             tilted(
@@ -617,7 +639,7 @@ relative_bias = Exercise(
     misconceptions=(
         Misconception(
             "mirrored",
-            "Left and right have changed places: the distance is key minus query.",
+            "Left and right are swapped: distance is key minus query, rows are queries.",
             looked_up(lambda away, reach: (-away).clamp(-reach, reach) + reach),
         ),
         Misconception(
@@ -649,6 +671,21 @@ relative_bias = Exercise(
             "one_reach_too_short",
             "You clip one row too early: the table's outermost rows are never used.",
             looked_up(lambda away, reach: away.clamp(1 - reach, reach - 1) + reach),
+        ),
+        Misconception(
+            "last_row_unused",
+            "You clip one row too early on the right: the last row is never used.",
+            looked_up(lambda away, reach: away.clamp(-reach, reach - 1) + reach),
+        ),
+        Misconception(
+            "reach_too_large",
+            "Your R is too large: a table of 2R + 1 rows has row R in its middle.",
+            looked_up(lambda away, reach: away.clamp(-reach - 1, reach + 1) + reach + 1),
+        ),
+        Misconception(
+            "reach_too_large",
+            "Your R is too large: a table of 2R + 1 rows has row R in its middle.",
+            looked_up(lambda away, reach: away + 2 * reach + 1),
         ),
         Misconception(
             "heads_last",

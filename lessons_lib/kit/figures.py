@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lessons_lib.kit.vocabulary import EOS, PAD
+
 if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when something is drawn
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -194,18 +196,32 @@ def losses(
 
 @house_style()
 def bars(
-    values: Mapping[str, float],
+    values: Mapping[str | tuple[str, str], float],
     title: str,
     y_label: str,
     alt: str,
-    highlight: str | Sequence[str] | None = None,
+    highlight: str | Sequence[str | tuple[str, str]] | None = None,
 ) -> Picture:
-    """Draw one bar per name, its value on top; `highlight` names the bar or bars to look at."""
+    """Draw one bar per name, its value on top; `highlight` names the bar or bars to look at.
+
+    Where the name is a pair, (group, name), each group is written once, below its bars.
+    """
     axes = _axes(title, "", y_label, height=4.2)
     looked_at = [highlight] if isinstance(highlight, str) else highlight or []
     colours = [RED if name in looked_at else BLUE for name in values]
-    drawn = axes.bar(list(values), list(values.values()), color=colours, width=0.6)
+    drawn = axes.bar(range(len(values)), list(values.values()), color=colours, width=0.6)
     axes.bar_label(drawn, fmt="%.2f", padding=3)
+    names = [name if isinstance(name, str) else name[1] for name in values]
+    axes.set_xticks(range(len(values)), names, fontsize=13 if len(names) < 10 else 11.5)
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(values):
+        if not isinstance(name, str):
+            groups.setdefault(name[0], []).append(i)
+    if groups:
+        below = axes.secondary_xaxis(0)
+        middles = [sum(places) / len(places) for places in groups.values()]
+        below.set_xticks(middles, list(groups), weight="bold")
+        below.tick_params(length=0, pad=28)  # under the names of the bars
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.15)
     return Picture(axes.figure, alt)
@@ -221,11 +237,13 @@ def heatmap(
     y_label: str,
     alt: str,
     numbers: bool = False,
+    colour_label: str = "",
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
     Positive values only are drawn from white to blue; with negative values zero is white, red is
-    below and blue above. `numbers` writes each value into its cell.
+    below and blue above. `numbers` writes each value into its cell; without them a colour bar
+    stands beside the cells, and `colour_label` says what it shows.
     """
     matrix = torch.as_tensor(matrix).detach()
     digits = 2 if matrix.is_floating_point() else 0
@@ -260,7 +278,41 @@ def heatmap(
                     j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=11
                 )
     else:
-        axes.figure.colorbar(image, ax=axes, shrink=0.8)
+        axes.figure.colorbar(image, ax=axes, shrink=0.8, label=colour_label)
+    return Picture(axes.figure, alt)
+
+
+@house_style()
+def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Picture:
+    """Draw a padded batch of ids, (len(rows), T), as cells.
+
+    An id is a mere name. So no colour tells its size, only its kind: a word, <eos> or <pad>.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    kinds = {"a word": SKY, "<eos>": ORANGE, "<pad>": "#E6E6E6"}
+    kind = (ids == EOS).int() + 2 * (ids == PAD).int()  # (B, T): the place in `kinds`
+    T = ids.shape[1]
+    axes = _axes(title, "position", "", width=4.8 + 0.62 * T, height=2.4 + 0.42 * len(rows))
+    axes.pcolormesh(
+        kind.numpy(),
+        cmap=ListedColormap(list(kinds.values())),
+        vmin=0,
+        vmax=2,
+        edgecolors="white",
+        linewidth=2,
+    )
+    for i, row in enumerate(ids.tolist()):
+        for t, word in enumerate(row):
+            axes.text(t + 0.5, i + 0.5, str(word), ha="center", va="center")
+    axes.set_xticks([t + 0.5 for t in range(T)], [str(t + 1) for t in range(T)])
+    axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    patches = [Patch(color=colour, label=name) for name, colour in kinds.items()]
+    axes.legend(handles=patches, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return Picture(axes.figure, alt)
 
 
@@ -342,7 +394,7 @@ def heads(
     y_label: str,
     alt: str,
 ) -> Picture:
-    """Draw the weights of every head, (H, len(rows), len(columns)), side by side on one scale."""
+    """Draw the weights of every head, (H, len(rows), len(columns)), side by side, from 0 to 1."""
     from matplotlib.figure import Figure
 
     n_heads = len(weights)
@@ -351,9 +403,9 @@ def heads(
     width = min(n_heads, per_row) * min(6.0, 1.6 + 0.4 * len(columns))
     height = 1.2 + n_rows * (1.1 + 0.32 * len(rows))
     figure = Figure(figsize=(max(width, 6.5), height), layout="constrained")
-    panels = figure.subplots(n_rows, min(n_heads, per_row), sharey=True, squeeze=False).flat
-    for head, (axes, matrix) in enumerate(zip(panels, weights.detach().float(), strict=False)):
-        axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    panels = figure.subplots(n_rows, min(n_heads, per_row), sharey=True, squeeze=False)
+    for head, (axes, matrix) in enumerate(zip(panels.flat, weights.detach().float(), strict=False)):
+        image = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_title(f"head {head}", loc="center", fontsize=13, pad=6)
         axes.set_xticks(range(len(columns)), columns, fontsize=11)
         if max(map(len, columns)) > 3:
@@ -361,6 +413,7 @@ def heads(
         axes.set_yticks(range(len(rows)), rows, fontsize=11)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, label="weight")
     figure.suptitle(title, x=0.01, ha="left", fontsize=15, weight="bold")
     figure.supxlabel(x_label, fontsize=13)
     figure.supylabel(y_label, fontsize=13)
@@ -454,6 +507,8 @@ def clocks(turned: torch.Tensor, names: Sequence[str], title: str, alt: str) -> 
 
     All hands start at twelve and go clockwise, so that the tip stands at (sine, cosine).
     """
+    from matplotlib.patches import Circle
+
     T, n = turned.shape
     axes = _axes(title, "position", "", width=10, height=1.3 + 0.95 * n)
     axes.set(xlim=(-0.6, T - 0.4), ylim=(n - 0.5, -0.5), aspect="equal")
@@ -466,7 +521,7 @@ def clocks(turned: torch.Tensor, names: Sequence[str], title: str, alt: str) -> 
         colour = COLOURS[clock % len(COLOURS)]
         for t, angle in enumerate(turned[:, clock]):
             tip = (t + 0.36 * angle.sin().item(), clock - 0.36 * angle.cos().item())
-            axes.scatter(t, clock, s=1500, facecolor="none", edgecolor=FAINT, linewidth=1.2)
+            axes.add_patch(Circle((t, clock), 0.36, fill=False, edgecolor=FAINT, linewidth=1.2))
             axes.plot([t, tip[0]], [clock, tip[1]], color=colour, linewidth=3)
             axes.plot(*tip, "o", color=colour, markersize=5)
     return Picture(axes.figure, alt)

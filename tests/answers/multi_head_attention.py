@@ -195,6 +195,14 @@ def offset_masked(weights, lengths):
     return choices[total.argmax(-1)]
 
 
+def offset_of_the_largest(weights, lengths):
+    T = weights.shape[-1]
+    real = torch.arange(T) < lengths[:, None]
+    flat = (weights * real[:, None, :, None]).transpose(0, 1).flatten(1)  # (H, B·T·T)
+    cell = flat.argmax(dim=1) % (T * T)
+    return cell % T - cell // T
+
+
 def offset_least(weights, lengths):
     T = weights.shape[-1]
     summed = weights.sum(dim=0)
@@ -301,6 +309,15 @@ def multi_with(scale=None, view=False, mask_axis=1, close=None, dim=-1):
     return answer
 
 
+def multi_interleaved(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = (
+        x.view(*x.shape[:2], -1, n_heads).permute(0, 3, 1, 2)
+        for x in (query @ w_q, key_value @ w_k, key_value @ w_v)
+    )
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.unsqueeze(1))
+    return context.permute(0, 2, 3, 1).reshape(query.shape) @ w_o
+
+
 def multi_unscaled_and_ignored(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
     q, k, v = (
         lesson.split_heads(x, n_heads) for x in (query @ w_q, key_value @ w_k, key_value @ w_v)
@@ -348,11 +365,18 @@ NAMED = {
         ],
         "tuple_of_heads": [lambda x, n: torch.tensor_split(x, n, dim=-1)],
         "tokens_cut": [lambda x, n: x.reshape(x.shape[0], n, -1, x.shape[2])],
+        "swapped_before_the_cut": [
+            lambda x, n: x.mT.contiguous().view(x.shape[0], n, -1, x.shape[2] // n)
+        ],
     },
     "merge_heads": {
         "viewed": [lambda x: x.view(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])],
         "view_after_transpose": [lambda x: x.permute(0, 2, 1, 3).view(*x.shape[::2], -1)],
-        "joined_with_tokens": [lambda x: torch.cat(x.unbind(1), dim=1)],
+        "joined_with_tokens": [
+            lambda x: torch.cat(x.unbind(1), dim=1),
+            lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], -1, x.shape[3]),
+        ],
+        "not_swapped": [lambda x: x.reshape(*x.shape[:2], -1)],
         "tokens_joined": [lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], -1)],
     },
     "attention_params": {
@@ -360,6 +384,14 @@ NAMED = {
             lambda d, h, k, v: torch.tensor(2 * d * h * k + 2 * d * h * v),
         ],
         "width_shared": [lambda d, h, k, v: torch.tensor(4 * (d * d + d))],
+        "square_output": [
+            lambda d, h, k, v: torch.tensor(
+                2 * (d * h * k + h * k) + d * h * v + h * v + d * d + d
+            ),
+        ],
+        "queries_or_keys_forgotten": [
+            lambda d, h, k, v: torch.tensor(h * (k + v) * (d + 1) + h * v * d + d),
+        ],
         "biases_as_wide_as_the_model": [
             lambda d, h, k, v: torch.tensor(2 * d * h * (k + v) + 4 * d),
         ],
@@ -369,6 +401,12 @@ NAMED = {
             lambda c, w, h: (
                 lesson.merge_heads(c.index_put((torch.tensor(h),), torch.tensor(0.0))) @ w
             )
+        ],
+        "head_cut_out": [
+            lambda c, w, h: lesson.merge_heads(torch.cat([c[:, :h], c[:, h + 1 :]], dim=1)) @ w,
+        ],
+        "piece_of_width_h": [
+            lambda c, w, h: lesson.merge_heads(c) * (torch.arange(len(w)) // c.shape[1] != h) @ w
         ],
         "kept_only": [
             lambda c, w, h: c[:, h] @ w[h * c.shape[-1] : (h + 1) * c.shape[-1]],
@@ -398,8 +436,14 @@ NAMED = {
                     )
                     for o in range(w.shape[-1])
                 ]
-            ).argmax(0)
+            ).argmax(0),
+            lambda w, lengths: offset_masked(w, lengths).abs(),
         ],
+        "one_for_all_heads": [
+            lambda w, lengths: offset_masked(w.sum(1, keepdim=True), lengths).repeat(len(w[0])),
+        ],
+        "axes_swapped": [lambda w, lengths: offset_in_loops(w.mT, lengths)],
+        "heaviest_cell": [offset_of_the_largest],
         "sign_flipped": [lambda w, lengths: -offset_in_loops(w, lengths)],
         "length_off_by_one": [
             offset_of_rows(lambda place, n: place <= n[:, None]),
@@ -430,6 +474,13 @@ NAMED = {
             multi_with(close=lambda scores, mask: scores.masked_fill(~mask, 0.0)),
         ],
         "softmax_over_queries": [multi_with(dim=-2)],
+        "softmax_over_heads": [multi_with(dim=1)],
+        "mask_added": [multi_with(close=lambda scores, mask: scores + mask.float())],
+        "values_not_projected": [
+            lambda *args: multi_fused(*args[:4], torch.eye(len(args[4])), *args[5:]),
+            lambda *args: multi_in_a_loop(*args[:4], args[3], *args[5:]),
+        ],
+        "interleaved": [multi_interleaved],
     },
 }
 

@@ -151,6 +151,12 @@ def rope_after_the_keys(query, key, value, first):
     return attended(line[:, -query.shape[1] :], line[:, : key.shape[1]], value)
 
 
+def rope_by_d(query, key, value, first):
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return torch.softmax(query @ lesson.rotate(key).mT / query.shape[-1], dim=-1) @ value
+
+
 def rope_values_and_halves(query, key, value, first):
     return rope_padded(query.flip(-1), key.flip(-1), lesson.rotate(value), first)
 
@@ -205,6 +211,12 @@ def relative_by_head(table, T):
     return torch.stack([column[away] for column in table.T])
 
 
+def relative_with_reach(table, T, reach):
+    query, key = torch.meshgrid(torch.arange(T), torch.arange(T), indexing="ij")
+    rows = torch.clamp(key - query, -reach, reach) + reach
+    return torch.stack([table[:, head][rows] for head in range(table.shape[1])])
+
+
 def relative_windows(table, T):
     reach = len(table) // 2
     rows = torch.arange(1 - T, T).clamp(-reach, reach) + reach  # for each distance
@@ -246,6 +258,7 @@ NAMED = {
         "pair_by_pair": [step_matrix_interleaved],
         "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
         "no_way_back": [shift_step_after_step],
+        "quarter_turn": [lambda k, d_model: torch.cat(shift_reordered(k, d_model).chunk(2)[::-1])],
     },
     "rope": {
         "same_start": [
@@ -257,14 +270,35 @@ NAMED = {
         "values_too": [
             lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
         ],
+        "divided_by_d": [rope_by_d],
+        "keys_cut": [
+            lambda query, key, value, first: rope_padded(
+                query, key.split(first + 1, 1)[0], value.split(first + 1, 1)[0], first
+            )
+        ],
     },
     "alibi_bias": {
         "own_slopes": [
             lambda slopes, T_q, T_k: lesson.alibi_bias(T_k, len(slopes))[:, T_k - T_q :]
         ],
         "from_zero": [lambda slopes, T_q, T_k: alibi_einsum(slopes, T_k, T_k)[:, :T_q]],
+        "one_too_few": [
+            lambda slopes, T_q, T_k: (
+                -slopes[:, None, None]
+                * (torch.arange(T_k - T_q, T_k)[:, None] - torch.arange(T_k) - 1).relu()
+            )
+        ],
     },
-    "relative_bias": {"mirrored": [lambda table, T: relative_by_head(table, T).mT]},
+    "relative_bias": {
+        "mirrored": [lambda table, T: relative_by_head(table, T).mT],
+        "last_row_unused": [
+            lambda table, T: relative_by_head(torch.cat([table[:-1], table[-2:-1]]), T)
+        ],
+        "reach_too_large": [
+            lambda table, T: relative_with_reach(table, T, (len(table) + 1) // 2),
+            lambda table, T: relative_with_reach(table, T, len(table)),
+        ],
+    },
 }
 
 UNNAMED = {

@@ -20,6 +20,9 @@ PICTURES = {
     "heatmap": lambda: figures.heatmap(
         torch.arange(6.0).reshape(2, 3), ["a", "b"], ["c", "d", "e"], "Title", "x", "y", "alt"
     ),
+    "id_cells": lambda: figures.id_cells(
+        torch.tensor([[5, 2], [2, 0]]), ["a", "b"], "Title", "alt"
+    ),
     "timings": lambda: figures.timings({"a": [1.0, 4.0], "b": [2.0, 3.0]}, [64, 128], "T", "alt"),
     "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
     "beam_tree": lambda: figures.beam_tree(
@@ -93,6 +96,25 @@ def test_a_heatmap_puts_tokens_on_both_axes_and_numbers_in_cells():
 def test_a_heatmap_names_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"matrix must have shape \(1, 2\).*got \(2, 2\)"):
         figures.heatmap(torch.zeros(2, 2), ["a"], ["b", "c"], "t", "x", "y", "alt")
+
+
+def test_cells_of_ids_are_coloured_by_kind_and_not_by_size():
+    axes = figures.id_cells(torch.tensor([[5, 33, 2, 0]]), ["a"], "t", "alt").figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["5", "33", "2", "0"]
+    assert axes.collections[0].get_array().flatten().tolist() == [0, 0, 1, 2]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["a word", "<eos>", "<pad>"]
+
+
+def test_groups_of_bars_are_named_once_in_their_middle():
+    values = {("g", "a"): 0.1, ("g", "b"): 0.2, ("h", "a"): 0.3}
+    axes = figures.bars(values, "t", "y", "alt", highlight=[("h", "a")]).figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "a"]
+    below = axes.child_axes[0]
+    assert list(below.get_xticks()) == [0.5, 2.0]
+    assert [tick.get_text() for tick in below.get_xticklabels()] == ["g", "h"]
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert colours[0] == colours[1] != colours[2]
 
 
 def test_hands_of_clocks_start_at_twelve_and_go_clockwise():
