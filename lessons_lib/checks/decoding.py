@@ -89,6 +89,23 @@ def from_first_sentence(total, step):
     return best[:1].expand_as(best)
 
 
+def one_race_for_the_batch(beam_of_row):
+    """`beam_of_row`(row, width) is the beam shown for a row of the batch's beams."""
+
+    def shown(beam, word, new, log_p, step):
+        width, V = step.shape[1:]
+        best = (log_p[..., None] + step).flatten().topk(log_p.numel())
+        row, word = best.indices // V, best.indices % V
+        return tuple(x.view_as(log_p) for x in (beam_of_row(row, width), word, best.values))
+
+    return beam_by(shown=shown)
+
+
+def without_pad(x):
+    """-inf at PAD, in every beam."""
+    return x.index_fill(-1, torch.tensor(PAD), -torch.inf)
+
+
 def padding_pays(log_p, logits, ended):
     """Ended beams continue by PAD alone, but at the price the model gives it."""
     width, V = logits.shape[1:]
@@ -137,6 +154,14 @@ beam_step = Exercise(
         ),
         Case("three sentences, some beams have ended", two_ended),
         Case("all beams have ended", all_ended),
+        Case(
+            "a living beam is far behind: it still comes before what is impossible",
+            (
+                torch.tensor([[-1.0, -300.0]]),
+                torch.tensor([[[1.0, 2, 0, 3], [0, 0, 9, 0]]]),
+                truths("10"),
+            ),
+        ),
     ),
     misconceptions=(
         *several(
@@ -176,13 +201,37 @@ beam_step = Exercise(
             "Your beam and your word have changed places: // gives the beam, % the word.",
             beam_by(shown=lambda beam, word, new, log_p, step: (word, beam, new)),
         ),
-        Misconception(
+        *several(
             "divided_by_width",
             "You divide places by the width; a beam has V continuations.",
             beam_by(
                 shown=lambda beam, word, new, log_p, step: (
                     (beam * step.shape[2] + word) // step.shape[1],
                     (beam * step.shape[2] + word) % step.shape[1],
+                    new,
+                )
+            ),
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (
+                    (beam * step.shape[2] + word) % step.shape[1],
+                    (beam * step.shape[2] + word) // step.shape[1],
+                    new,
+                )
+            ),
+        ),
+        *several(
+            "one_race_for_the_batch",
+            "You run one race for the whole batch: each sentence has its own.",
+            one_race_for_the_batch(lambda row, width: row),
+            one_race_for_the_batch(lambda row, width: row % width),
+        ),
+        Misconception(
+            "rows_of_the_state",
+            "Your beams are rows of the state; beams count anew in each sentence.",
+            beam_by(
+                shown=lambda beam, word, new, log_p, step: (
+                    beam + beam.shape[1] * torch.arange(len(beam))[:, None],
+                    word,
                     new,
                 )
             ),
@@ -206,6 +255,17 @@ beam_step = Exercise(
             "ended_all_free",
             "Your ended beams may write any word for free; only PAD is left to them.",
             beam_by(closed=0.0),
+        ),
+        *several(
+            "large_cost",
+            "A large cost is not out of the race: an ended beam writes PAD, nothing else.",
+            *(beam_by(closed=cost) for cost in (-20.0, -50.0, -100.0)),
+        ),
+        *several(
+            "pad_forbidden",
+            "You forbid PAD to living beams: to them it is a word like any other.",
+            beam_by(step_of=lambda logits: without_pad(logits.log_softmax(dim=-1))),
+            beam_by(step_of=lambda logits: without_pad(logits).log_softmax(dim=-1)),
         ),
         Misconception(
             "pad_free_for_all",
@@ -332,6 +392,12 @@ def winner_by_log_p(log_p, words, alpha):
     return words[row, best], penalised()(log_p, words, alpha)[row, best]
 
 
+def one_winner(log_p, words, alpha):
+    """The best of all beams of all sentences: (T,) and a number."""
+    ranks = penalised()(log_p, words, alpha)  # (B, width)
+    return words.flatten(0, 1)[ranks.argmax()], ranks.max()
+
+
 SHORT_OR_LONG = torch.tensor([[[7, EOS, 0, 0, 0, 0, 0, 0], [4, 5, 6, 7, 8, 9, 8, EOS]]])
 THREE = torch.tensor(
     [
@@ -401,6 +467,19 @@ pick_ending = Exercise(
             pick_by(penalised(penalty=lambda T, alpha: (5 + T) / 6**alpha)),
         ),
         Misconception(
+            "six_under_T_only",
+            "Your 6 divides T alone: put 5 + T into brackets.",
+            pick_by(penalised(penalty=lambda T, alpha: (5 + T / 6) ** alpha)),
+        ),
+        *several(
+            "rounded_down",
+            "You divide with //, which rounds down; / is wanted.",
+            pick_by(penalised(penalty=lambda T, alpha: ((5 + T) // 6) ** alpha)),
+            pick_by(
+                lambda log_p, words, alpha: log_p // ((5 + real_words(words)) / 6) ** alpha,
+            ),
+        ),
+        Misconception(
             "five_missing",
             "You divide by (T / 6) to the alpha: the 5 is missing.",
             pick_by(penalised(penalty=lambda T, alpha: (T / 6) ** alpha)),
@@ -434,6 +513,14 @@ pick_ending = Exercise(
             "one_choice_for_all",
             "All sentences get the beam that the first one chose.",
             pick_by(penalised(), pick=lambda rank: rank.argmax(dim=1)[:1].expand(len(rank))),
+        ),
+        *several(
+            "one_winner_for_the_batch",
+            "You pick one winner for the whole batch: each sentence has its own.",
+            one_winner,
+            lambda log_p, words, alpha: tuple(
+                x.expand(len(words), *x.shape) for x in one_winner(log_p, words, alpha)
+            ),
         ),
         Misconception(
             "log_p_returned",
@@ -689,6 +776,22 @@ append_cache = Exercise(
             cached_by(cut=in_interleaved_heads),
         ),
         Misconception(
+            "sentences_mixed",
+            "You cut the batch into heads first; every sentence is cut by itself.",
+            cached_by(
+                cut=lambda new, kept: new.view(kept.shape[1], len(new), 1, -1).transpose(
+                    0, 1
+                )  # (B, H, 1, d)
+            ),
+        ),
+        Misconception(
+            "first_piece_for_all",
+            "All your heads get the first piece; head h gets piece h.",
+            cached_by(
+                cut=lambda new, kept: in_heads(new, kept)[:, :1].expand(-1, kept.shape[1], -1, -1)
+            ),
+        ),
+        Misconception(
             "oldest_dropped",
             "Your cache has dropped its oldest word: it should grow by one.",
             cached_by(join=lambda kept, new: behind(kept, new)[:, :, -max(1, kept.shape[2]) :]),
@@ -810,6 +913,11 @@ chunk_mask = Exercise(
             lower(lambda n_past, n_new: n_past + 1),
         ),
         Misconception(
+            "moved_by_n_new",
+            "You move the diagonal by n_new; the kept words move it, by n_past.",
+            lower(lambda n_past, n_new: n_new),
+        ),
+        Misconception(
             "self_blocked",
             "Your new words cannot see themselves.",
             lower(lambda n_past, n_new: n_past - 1),
@@ -899,31 +1007,57 @@ def heated(logits, temperature):
     return (logits / temperature).softmax(dim=-1)
 
 
+def last_takes_the_rest(count, V):
+    return count.clamp(max=V - 1)
+
+
+def past_the_last(count, V):
+    return count
+
+
+def again_at_zero(count, V):
+    return count % V
+
+
 def drawn_from(
     probabilities=heated,
     add_up=lambda p: p.cumsum(dim=-1),
     behind=torch.le,
-    moved=0,
-    clamped=True,
+    end=last_takes_the_rest,
 ):
     """Count the words whose sum lies behind u, with the places at which learners go astray.
 
-    `probabilities`(logits, temperature) are (B, V).
+    `probabilities`(logits, temperature) are (B, V); `end`(count, V) is the word.
     """
 
     def answer(logits, temperature, u):
         total = add_up(probabilities(logits, temperature))  # (B, V)
-        word = behind(total, u[:, None]).sum(dim=-1) + moved  # (B,)
-        return word.clamp(0, logits.shape[1] - 1) if clamped else word
+        return end(behind(total, u[:, None]).sum(dim=-1), logits.shape[1])  # (B,)
 
     return answer
 
 
-def or_not(probabilities=heated, add_up=lambda p: p.cumsum(dim=-1), moved=0):
-    """The same mistake, with a result that may be no word at all, and without."""
-    return [
-        drawn_from(probabilities, add_up, moved=moved, clamped=clamped) for clamped in (True, False)
-    ]
+def with_every_end(mistake):
+    """The same mistake, made by learners who let the last word take the rest, and by others."""
+    return [mistake(end) for end in (last_takes_the_rest, past_the_last, again_at_zero)]
+
+
+def from_the_other_end(end):
+    draw = drawn_from(end=end)
+    return lambda logits, temperature, u: (
+        logits.shape[1] - 1 - draw(logits.flip(-1), temperature, u)
+    )
+
+
+def of_first_u(end):
+    draw = drawn_from(end=end)
+    return lambda logits, temperature, u: draw(logits, temperature, u[:1].expand_as(u))
+
+
+def most_likely_first(logits, temperature, u):
+    order = logits.argsort(dim=-1, descending=True, stable=True)  # (B, V)
+    rank = right_draw(logits.gather(1, order), temperature, u)  # (B,)
+    return order.gather(1, rank[:, None])[:, 0]  # (B,)
 
 
 right_draw = drawn_from()
@@ -952,34 +1086,57 @@ draw_word = Exercise(
         Case("cold: the likely words gain", (FIVE, 0.4, EVENLY)),
         Case("hot: the unlikely words gain", (FIVE, 3.0, EVENLY)),
         Case("many draws", (normal(61, 40, 9, scale=2.0), 1.7, torch.arange(40) / 40 + 0.0123)),
+        Case("u is 1: the last word takes the rest", (torch.zeros(1, 2), 1.0, torch.tensor([1.0]))),
     ),
     misconceptions=(
         Misconception(
-            "multiplied",
-            "You multiply by the temperature: then hot is cold. Divide the logits.",
-            drawn_from(lambda logits, temperature: (logits * temperature).softmax(dim=-1)),
+            "past_the_last",
+            "u = 1 leads you past the last word: the last word takes the rest.",
+            drawn_from(end=past_the_last),
         ),
         Misconception(
+            "again_at_zero",
+            "u = 1 starts again at word 0 in your answer: the last word takes the rest.",
+            drawn_from(end=again_at_zero),
+        ),
+        *several(
+            "multiplied",
+            "You multiply by the temperature: then hot is cold. Divide the logits.",
+            *with_every_end(
+                lambda end: drawn_from(
+                    lambda logits, temperature: (logits * temperature).softmax(dim=-1), end=end
+                )
+            ),
+        ),
+        *several(
             "temperature_forgotten",
             "Your draw is the same at every temperature.",
-            drawn_from(lambda logits, temperature: logits.softmax(dim=-1)),
+            *with_every_end(
+                lambda end: drawn_from(lambda logits, temperature: logits.softmax(dim=-1), end=end)
+            ),
         ),
         *several(
             "after_the_softmax",
             "You divide probabilities by the temperature: divide the logits.",
-            *or_not(lambda logits, temperature: logits.softmax(dim=-1) / temperature),
+            *with_every_end(
+                lambda end: drawn_from(
+                    lambda logits, temperature: logits.softmax(dim=-1) / temperature, end=end
+                )
+            ),
         ),
         *several(
             "softmax_forgotten",
             "You add up logits: a softmax makes them probabilities first.",
-            *or_not(lambda logits, temperature: logits / temperature),
+            *with_every_end(
+                lambda end: drawn_from(lambda logits, temperature: logits / temperature, end=end)
+            ),
         ),
         *several(
             "over_sentences",
             "Your sums run over the sentences; they run over the words of each.",
-            *or_not(add_up=lambda p: p.cumsum(dim=0)),
+            *with_every_end(lambda end: drawn_from(add_up=lambda p: p.cumsum(dim=0), end=end)),
         ),
-        *several(
+        Misconception(
             "right_end_owned",
             "Your pieces own their right end; u on a border belongs to the next word.",
             drawn_from(behind=torch.lt),
@@ -987,13 +1144,16 @@ draw_word = Exercise(
         Misconception(
             "counted_the_rest",
             "You count the words from u on; the ones that end before u are wanted.",
-            drawn_from(behind=torch.gt, clamped=False),
+            drawn_from(behind=torch.gt, end=past_the_last),
         ),
-        Misconception(
+        *several(
             "softmax_twice",
             "You take a softmax of probabilities: one softmax is enough.",
-            drawn_from(
-                lambda logits, temperature: (logits.softmax(-1) / temperature).softmax(dim=-1)
+            *with_every_end(
+                lambda end: drawn_from(
+                    lambda logits, temperature: (logits.softmax(-1) / temperature).softmax(dim=-1),
+                    end=end,
+                )
             ),
         ),
         Misconception(
@@ -1001,50 +1161,83 @@ draw_word = Exercise(
             "You take the most probable word whatever u is.",
             lambda logits, temperature, u: logits.argmax(dim=-1),
         ),
+        Misconception(
+            "one_noise_for_all",
+            "You add one noise to all words: that never changes which is largest.",
+            lambda logits, temperature, u: (
+                logits / temperature - torch.log(-torch.log(u))[:, None]
+            ).argmax(dim=-1),
+        ),
         *several(
             "one_too_low",
             "You stop one word too early: u lies inside the next one.",
-            *or_not(moved=-1),
+            drawn_from(end=lambda count, V: (count - 1).clamp(min=0)),
+            drawn_from(end=lambda count, V: count - 1),
+            drawn_from(end=lambda count, V: count.clamp(max=V - 1) - 1),
+            drawn_from(end=lambda count, V: count % V - 1),
         ),
-        *several("one_too_high", "You stop one word too late.", *or_not(moved=1)),
+        *several(
+            "one_too_high",
+            "You stop one word too late.",
+            drawn_from(end=lambda count, V: (count + 1).clamp(max=V - 1)),
+            drawn_from(end=lambda count, V: count + 1),
+            drawn_from(end=lambda count, V: count.clamp(max=V - 1) + 1),
+            drawn_from(end=lambda count, V: count % V + 1),
+        ),
         *several(
             "not_added_up",
             "You compare u with single probabilities: add them up on the way.",
             lambda logits, temperature, u: (
                 (heated(logits, temperature) > u[:, None]).long().argmax(dim=-1)
             ),
-            *or_not(add_up=lambda p: p),
+            *with_every_end(lambda end: drawn_from(add_up=lambda p: p, end=end)),
         ),
-        Misconception(
+        *several(
             "from_the_other_end",
             "You add up from the last word; begin with word 0.",
-            lambda logits, temperature, u: (
-                logits.shape[1] - 1 - right_draw(logits.flip(-1), temperature, u)
-            ),
+            *with_every_end(from_the_other_end),
         ),
-        Misconception(
+        *several(
             "softmax_over_the_batch",
             "Your softmax runs over the sentences, not over the words.",
-            drawn_from(lambda logits, temperature: (logits / temperature).softmax(dim=0)),
+            *with_every_end(
+                lambda end: drawn_from(
+                    lambda logits, temperature: (logits / temperature).softmax(dim=0), end=end
+                )
+            ),
         ),
-        Misconception(
+        *several(
             "sorted_words",
             "You sort the words first and return ranks, not words.",
-            drawn_from(
-                lambda logits, temperature: (
-                    (logits / temperature).softmax(-1).sort(descending=True).values
+            *with_every_end(
+                lambda end: drawn_from(
+                    lambda logits, temperature: (
+                        (logits / temperature).softmax(-1).sort(descending=True).values
+                    ),
+                    end=end,
                 )
             ),
         ),
         Misconception(
+            "most_likely_first",
+            "You lay the most probable word down first; word 0 comes first.",
+            most_likely_first,
+        ),
+        *several(
             "u_of_first",
             "All sentences are drawn with the u of the first one.",
-            lambda logits, temperature, u: right_draw(logits, temperature, u[:1].expand_as(u)),
+            *with_every_end(of_first_u),
         ),
-        Misconception(
+        *several(
             "u_is_the_logit",
             "You look up u among the words' numbers: u times V says nothing about p.",
-            lambda logits, temperature, u: (u * logits.shape[1]).long(),
+            *with_every_end(
+                lambda end: (
+                    lambda logits, temperature, u: end(
+                        (u * logits.shape[1]).long(), logits.shape[1]
+                    )
+                )
+            ),
         ),
     ),
     hints=(
@@ -1053,7 +1246,7 @@ draw_word = Exercise(
         " word whose sum is larger than u is drawn.",
         "total = (logits / temperature).softmax(-1).cumsum(-1) is (B, V). The answer is the number"
         " of words whose sum is still at most u: (total <= u[:, None]).sum(-1). The last word takes"
-        " the rest: .clamp(max=V - 1), because rounding may leave the last sum below 1.",
+        " the rest, u = 1 included: .clamp(max=V - 1).",
     ),
 )
 

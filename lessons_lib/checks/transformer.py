@@ -22,16 +22,23 @@ def norm_with(
     axes=-1,
     centre=True,
     unbiased=False,
+    spread=None,
     root=lambda variance, eps: (variance + eps).sqrt(),
     affine=lambda x, gamma, beta: x * gamma + beta,
 ):
-    """A norm over `axes`: what is divided by, and how gamma and beta are applied."""
+    """A norm over `axes`: what is divided by, and how gamma and beta are applied.
+
+    `spread(x, mean)` stands in for the variance.
+    """
 
     def answer(x, gamma, beta, eps=1e-5):
         dim = axes(x) if callable(axes) else axes
         mean = x.mean(dim=dim, keepdim=True)
-        variance = x.var(dim=dim, keepdim=True, correction=int(unbiased))
         moved = x - mean if centre else x
+        if spread:
+            variance = spread(x, mean)
+        else:
+            variance = x.var(dim=dim, keepdim=True, correction=int(unbiased))
         return affine(moved / root(variance, eps), gamma, beta)
 
     return answer
@@ -57,6 +64,18 @@ def eps_left_out(variance, eps):
     return variance.sqrt()
 
 
+def difference_of_squares(x, mean):
+    return x.square().mean(dim=-1, keepdim=True) - mean.square()
+
+
+def mean_of_squares(x, mean):
+    return x.square().mean(dim=-1, keepdim=True)
+
+
+def mean_distance(x, mean):
+    return (x - mean).abs().mean(dim=-1, keepdim=True)
+
+
 def squares_summed(x, gamma, beta, eps=1e-5):
     moved = x - x.mean(dim=-1, keepdim=True)
     return moved / (moved.square().sum(dim=-1, keepdim=True) + eps).sqrt() * gamma + beta
@@ -65,10 +84,6 @@ def squares_summed(x, gamma, beta, eps=1e-5):
 def brackets_missing(x, gamma, beta, eps=1e-5):
     root = (x.var(dim=-1, keepdim=True, correction=0) + eps).sqrt()
     return x - x.mean(dim=-1, keepdim=True) / root * gamma + beta
-
-
-def rms_norm(x, gamma, beta, eps=1e-5):
-    return x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * gamma + beta
 
 
 def without_keepdim(x, gamma, beta, eps=1e-5):
@@ -101,6 +116,10 @@ layer_norm = Exercise(
             "a vector whose numbers are all 2",
             (torch.full((1, 3), 2.0), torch.ones(3), torch.tensor([1.0, 2.0, 3.0])),
         ),
+        Case(
+            "one vector, far from 0",
+            (torch.tensor([[10001.0, 10002.0, 10006.0]]), torch.ones(3), torch.zeros(3)),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -123,6 +142,23 @@ layer_norm = Exercise(
             "Your eps is missing: equal numbers have the variance 0, and 0/0 is NaN.",
             norm_with(root=eps_left_out),
             norm_with(unbiased=True, root=eps_left_out),
+            norm_with(spread=difference_of_squares, root=eps_left_out),
+        ),
+        Misconception(
+            "difference_of_squares",
+            "Your variance is the difference of two large numbers: the small one is lost.",
+            norm_with(spread=difference_of_squares),
+        ),
+        Misconception(
+            "mean_of_squares",
+            "Your variance is the mean of x²; it is the mean of (x − mean)².",
+            norm_with(spread=mean_of_squares),
+        ),
+        *several(
+            "mean_distance",
+            "You divide by the mean distance; square the distances, then take the root.",
+            norm_with(spread=mean_distance, root=lambda distance, eps: distance + eps),
+            norm_with(spread=mean_distance, root=lambda distance, eps: distance),
         ),
         Misconception(
             "no_root",
@@ -190,7 +226,7 @@ layer_norm = Exercise(
         Misconception(
             "rms_norm",
             "Your mean is not taken off, nor in the variance: that is RMSNorm.",
-            rms_norm,
+            norm_with(centre=False, spread=mean_of_squares),
         ),
         Misconception(
             "mean_left_in",
@@ -319,7 +355,7 @@ pre_norm_residual = Exercise(
         ),
         Misconception(
             "skip_normed",
-            "You add the normed x: nothing is normed on the stream itself.",
+            "You add the normed x; add x as it was.",
             skip_normed,
         ),
         Misconception(
@@ -401,7 +437,7 @@ def attention_with(
     query_of="x",
     key_of="memory",
     value_of="memory",
-    divisor=lambda d_k, d: d_k**0.5,
+    divisor=lambda d_k, d, d_v: d_k**0.5,
     dim=-1,
     mask=lambda scores, mask: scores.masked_fill(~mask, -torch.inf),
     weights_of=None,
@@ -415,7 +451,7 @@ def attention_with(
         w_q, w_k, w_v = matrices(w_q, w_k, w_v)
         query, key = sources[query_of] @ w_q, sources[key_of] @ w_k
         value = sources[value_of] @ w_v
-        scores = query @ key.mT / divisor(query.shape[-1], x.shape[-1])
+        scores = query @ key.mT / divisor(*w_q.T.shape, w_v.shape[-1])
         if memory_mask is not None:
             scores = mask(scores, memory_mask)
         weights = weights_of(scores) if weights_of else scores.softmax(dim=dim)
@@ -428,6 +464,18 @@ def attention_with(
 
 def ignore(scores, mask):
     return scores
+
+
+def filled(value):
+    return lambda scores, mask: scores.masked_fill(~mask, value)
+
+
+def as_they_are(scores):
+    return scores
+
+
+def exp_by_hand(scores):
+    return scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
 
 
 def cross_inputs(seed, B, T_q, T_k, d, d_k, d_v):
@@ -444,6 +492,8 @@ one_each = cross_inputs(50, 2, 3, 4, 5, 2, 3)
 pairs_allowed = torch.tensor(
     [[[1, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]], [[0, 0, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]]
 ).bool()
+words = torch.tensor([[[1.0, -1.0, 2.0, -2.0], [0.0, 1.0, 3.0, 0.0], [-3.0, 0.0, 1.0, 2.0]]])
+far_below = (torch.full((1, 1, 4), -1000.0), words, *[torch.eye(4)] * 3)  # scores 0, −2000, 0
 
 cross_attention = Exercise(
     id="cross_attention",
@@ -459,6 +509,10 @@ cross_attention = Exercise(
         Case("two sentences, d, d_k and d_v differ", oblong),
         Case("padding in the memory", (*padded, keys_allowed)),
         Case("a mask with a row for every query", (*one_each, pairs_allowed)),
+        Case(
+            "an allowed score 2000 below the blocked ones",
+            (*far_below, torch.tensor([[[False, True, False]]])),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -489,39 +543,56 @@ cross_attention = Exercise(
         Misconception(
             "unscaled",
             "Your scores are not divided by √d_k.",
-            attention_with(divisor=lambda d_k, d: 1.0),
+            attention_with(divisor=lambda d_k, d, d_v: 1.0),
         ),
         Misconception(
             "scaled_by_d_model",
             "You divide by √d, the width of x; queries and keys are d_k wide.",
-            attention_with(divisor=lambda d_k, d: d**0.5),
+            attention_with(divisor=lambda d_k, d, d_v: d**0.5),
+        ),
+        Misconception(
+            "scaled_by_d_v",
+            "You divide by √d_v, the width of the values; queries and keys are d_k wide.",
+            attention_with(divisor=lambda d_k, d, d_v: d_v**0.5),
         ),
         Misconception(
             "no_root",
             "You divide by d_k, not by its root.",
-            attention_with(divisor=lambda d_k, d: d_k),
+            attention_with(divisor=lambda d_k, d, d_v: d_k),
         ),
         Misconception(
             "multiplied_by_root",
             "You multiply by √d_k where you should divide.",
-            attention_with(divisor=lambda d_k, d: d_k**-0.5),
+            attention_with(divisor=lambda d_k, d, d_v: d_k**-0.5),
         ),
         *several(
             "over_queries",
             "Your softmax runs over the queries; the weights of one query sum to 1.",
             attention_with(dim=-2),
-            attention_with(dim=-2, mask=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
+            attention_with(dim=-2, mask=filled(-1e9)),
         ),
         *several(
             "over_batch",
             "Your softmax runs over the batch; the keys are dim=-1.",
             attention_with(dim=0),
-            attention_with(dim=0, mask=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
+            attention_with(dim=0, mask=filled(-1e9)),
         ),
-        Misconception(
+        *several(
             "no_softmax",
             "Your scores are used as weights: the softmax is missing.",
-            attention_with(mask=ignore, weights_of=lambda scores: scores),
+            attention_with(mask=ignore, weights_of=as_they_are),
+            attention_with(weights_of=as_they_are),
+            attention_with(mask=filled(-1e9), weights_of=as_they_are),
+        ),
+        Misconception(  # the exponentials by hand, or a softmax that is masked and divided anew
+            "underflow",
+            "0/0: e to an allowed score became 0; mask first, then call torch's softmax.",
+            attention_with(weights_of=exp_by_hand),
+        ),
+        *several(
+            "not_low_enough",
+            "Your blocked score is not low enough: an allowed one is lower.",
+            *(attention_with(mask=filled(value)) for value in (-10.0, -50.0)),
         ),
         *several(
             "mask_inverted",
@@ -570,8 +641,8 @@ cross_attention = Exercise(
     hints=(
         "Who asks, who is asked? How many rows has the result?",
         "The queries come from x; keys and values come from the memory. The rest is lesson 3.",
-        "x @ w_q, memory @ w_k, memory @ w_v. Scores are query @ key.mT / √d_k, blocked ones are"
-        " filled where the mask is False, then softmax over the last axis, times the values.",
+        "x @ w_q, memory @ w_k, memory @ w_v. Scores are query @ key.mT / √d_k, and -inf where the"
+        " mask is False; then softmax over the last axis, times the values.",
     ),
     properties=(same_gradient(torch_attention, ("x", "memory", "w_q", "w_k", "w_v"), oblong),),
 )
@@ -727,6 +798,7 @@ def loss_with(
     mean=lambda losses, real: (losses * real).sum() / real.sum(),
     joined=lambda target, log_p: -(target * log_p).sum(dim=-1),
     fixed=None,
+    pad_last=False,
 ):
     """A loss from what the right word, another word and PAD get, and how it is averaged."""
 
@@ -735,6 +807,8 @@ def loss_with(
         target = torch.full_like(logits, other(smoothing, V))  # (B, T, V)
         target[..., pad] = on_pad(smoothing, V)
         target = target.scatter(-1, labels[..., None], right(smoothing, V))
+        if pad_last:
+            target[..., pad] = 0.0
         return mean(joined(target, log_p(logits)), labels != pad)
 
     return answer
@@ -826,10 +900,11 @@ smooth_loss = Exercise(
             "You give ε to the right word and the rest to the others.",
             loss_with(right=lambda s, V: s, other=lambda s, V: (1 - s) / (V - 2)),
         ),
-        Misconception(
+        *several(
             "padding_counted",
             "Positions whose label is PAD count in your mean.",
             loss_with(mean=lambda losses, real: losses.mean()),
+            loss_with(mean=lambda losses, real: losses.mean(), pad_last=True),
         ),
         Misconception(
             "divided_by_all",
@@ -1006,11 +1081,26 @@ def normed_skip(n, x, norm, f, first):
     return norm(x) + f(norm(x))
 
 
-def all_at_once(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
-    normed = norms[0](x)
-    heard = attend(normed, attend.project(normed), mask)
-    looked_up = cross(norms[1](x), cross.project(memory), memory_mask)
-    return x + heard + looked_up + feed_forward(norms[2](x))
+def flowing(
+    added=(1, 2),
+    cross_reads=lambda streams, normed, norms: norms[1](streams[1]),
+    feed_forward_reads=lambda streams, normed, norms: norms[2](streams[2]),
+):
+    """A decoder layer where a sub-layer reads, or is added to, the wrong stream.
+
+    `streams` holds x and what each sub-layer made of it, `normed` what each of them has read. The
+    last two are added to streams[added[0]] and streams[added[1]].
+    """
+
+    def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+        streams, normed = [x], [norms[0](x)]
+        streams.append(x + attend(normed[0], attend.project(normed[0]), mask))
+        normed.append(cross_reads(streams, normed, norms))
+        streams.append(streams[added[0]] + cross(normed[1], cross.project(memory), memory_mask))
+        normed.append(feed_forward_reads(streams, normed, norms))
+        return streams[added[1]] + feed_forward(normed[2])
+
+    return answer
 
 
 def layer_parts(seed, d):
@@ -1155,7 +1245,7 @@ decoder_layer = Exercise(
         ),
         Misconception(
             "skip_normed",
-            "You add to the normed x: nothing is normed on the stream itself.",
+            "You add to the normed x; add to x as it was.",
             assembled(around=normed_skip),
         ),
         Misconception(
@@ -1176,7 +1266,33 @@ decoder_layer = Exercise(
         Misconception(
             "all_at_once",
             "Your three sub-layers all read the layer's input, not the stream so far.",
-            all_at_once,
+            flowing(
+                cross_reads=lambda streams, normed, norms: norms[1](streams[0]),
+                feed_forward_reads=lambda streams, normed, norms: norms[2](streams[0]),
+            ),
+        ),
+        *several(
+            "answer_lost",
+            "You add to an older x: what the sub-layer before has added is lost.",
+            *(flowing(added) for added in ((0, 2), (1, 1), (0, 1))),
+        ),
+        *several(
+            "old_input",
+            "One sub-layer reads x as it was before the last answer was added.",
+            flowing(cross_reads=lambda streams, normed, norms: norms[1](streams[0])),
+            flowing(cross_reads=lambda streams, normed, norms: norms[1](normed[0])),
+            flowing(cross_reads=lambda streams, normed, norms: normed[0]),
+            flowing(feed_forward_reads=lambda streams, normed, norms: norms[2](streams[1])),
+            flowing(feed_forward_reads=lambda streams, normed, norms: norms[2](normed[1])),
+            flowing(feed_forward_reads=lambda streams, normed, norms: normed[1]),
+        ),
+        *several(
+            "normed_twice",
+            "You norm one sub-layer's input twice: each has one norm, its own.",
+            flowing(cross_reads=lambda streams, normed, norms: norms[1](norms[0](streams[1]))),
+            flowing(
+                feed_forward_reads=lambda streams, normed, norms: norms[2](norms[1](streams[2]))
+            ),
         ),
         Misconception(
             "no_cross",
@@ -1197,12 +1313,19 @@ decoder_layer = Exercise(
                 mask_of=lambda mask, memory_mask: (mask, mask),
             ),
         ),
-        Misconception(
+        *several(
             "memory_asks",
             "Your cross-attention asks from the memory about x: the other way round.",
-            assembled(
-                cross_query=lambda normed, memory: memory,
-                cross_source=lambda memory, normed, norm: normed,
+            *(
+                assembled(
+                    cross_query=lambda normed, memory: memory,
+                    cross_source=lambda memory, normed, norm: normed,
+                    mask_of=mask_of,
+                )
+                for mask_of in (
+                    lambda mask, memory_mask: (mask, memory_mask),
+                    lambda mask, memory_mask: (mask, None),
+                )
             ),
         ),
         Misconception(
@@ -1215,10 +1338,12 @@ decoder_layer = Exercise(
             "You use `attend` for the memory too: `cross` has weights of its own.",
             assembled(used=lambda attend, cross: (attend, attend)),
         ),
-        Misconception(
+        *several(
             "masks_inverted",
-            "You turn the masks round, as torch's modules want it; here True = may attend.",
+            "You turn a mask round, as torch's modules want it; here True = may attend.",
             assembled(mask_of=lambda mask, memory_mask: (~mask, ~memory_mask)),
+            assembled(mask_of=lambda mask, memory_mask: (~mask, memory_mask)),
+            assembled(mask_of=lambda mask, memory_mask: (mask, ~memory_mask)),
         ),
         Misconception(
             "projected_by_attend",

@@ -85,6 +85,44 @@ def beam_chained_index(log_p, logits, ended):
     return best.indices // logits.shape[2], best.indices % logits.shape[2], best.values
 
 
+def beam_totals(log_p, logits, ended, closed=-torch.inf):
+    step = logits.log_softmax(-1).masked_fill(ended[..., None], closed)
+    step[..., 0] = step[..., 0].masked_fill(ended, 0.0)
+    return step + log_p[..., None]
+
+
+def beam_closed_by(closed, log_p, logits, ended):
+    V = logits.shape[2]
+    new, i = beam_totals(log_p, logits, ended, closed).flatten(1).topk(log_p.shape[1])
+    return i // V, i % V, new
+
+
+def beam_from_places(beam_and_word, *args):
+    new, i = beam_totals(*args).flatten(1).topk(args[0].shape[1])
+    return *beam_and_word(i, args[0].shape[1]), new
+
+
+def beam_one_race(log_p, logits, ended):
+    (B, width), V = log_p.shape, logits.shape[2]
+    new, i = beam_totals(log_p, logits, ended).flatten().topk(width * B)
+    beam, word = i // V % width, i % V
+    return beam.reshape(B, width), word.reshape(B, width), new.reshape(B, width)
+
+
+def beam_as_rows(log_p, logits, ended):
+    beam, word, new = beam_by_library(log_p, logits, ended)
+    offsets = torch.arange(0, beam.numel(), beam.shape[1])
+    return beam + offsets.view(-1, 1), word, new
+
+
+def beam_living_without_pad(log_p, logits, ended):
+    step = logits.log_softmax(-1)
+    step[ended] = -torch.inf
+    step[..., 0] = torch.where(ended, 0.0, -torch.inf)
+    best = (log_p[..., None] + step).flatten(1).topk(log_p.shape[1])
+    return best.indices // logits.shape[2], best.indices % logits.shape[2], best.values
+
+
 def beam_ranked_by_last_word(log_p, logits, ended):
     step = logits.log_softmax(-1).masked_fill(ended[..., None], -torch.inf)
     step[ended, 0] = 0
@@ -128,6 +166,12 @@ def pick_in_a_loop(log_p, words, alpha):
         scores.append(best[0])
         rows.append(best[1])
     return torch.stack(rows), torch.stack(scores)
+
+
+def pick_one_for_all(log_p, words, alpha):
+    score = (log_p / ((5 + (words != 0).sum(-1)) / 6) ** alpha).flatten()
+    best = score.argmax()
+    return words.flatten(0, 1)[best].repeat(len(words), 1), score[best].repeat(len(words))
 
 
 def pick_first(log_p, words, alpha):
@@ -268,17 +312,20 @@ def chunk_from_the_right(n_past, n_new):
 
 def draw_searched(logits, temperature, u):
     total = torch.softmax(logits / temperature, dim=1).cumsum(1)
-    return torch.searchsorted(total, u[:, None], right=True)[:, 0]
+    return torch.searchsorted(total[:, :-1].contiguous(), u[:, None], right=True)[:, 0]
 
 
 def draw_first_larger(logits, temperature, u):
     total = (logits / temperature).softmax(-1).cumsum(-1)
-    return (total > u.view(-1, 1)).int().argmax(dim=-1)
+    larger = total > u.view(-1, 1)
+    larger[:, -1] = True
+    return larger.int().argmax(dim=-1)
 
 
 def draw_numpy(logits, temperature, u):
     p = np.exp(logits.double().numpy() / temperature)
     total = (p / p.sum(1, keepdims=True)).cumsum(1)
+    total[:, -1] = np.inf
     return torch.tensor(
         [int(np.searchsorted(t, x, side="right")) for t, x in zip(total, u.numpy(), strict=True)]
     )
@@ -292,7 +339,23 @@ def draw_by_powers(logits, temperature, u):
 
 def draw_unnormalised(logits, temperature, u):
     total = (logits / temperature).exp().cumsum(-1)
-    return (total <= u[:, None] * total[:, -1:]).sum(-1)
+    word = (total <= u[:, None] * total[:, -1:]).sum(-1)
+    return torch.minimum(word, torch.tensor(logits.shape[1] - 1))
+
+
+def sums(logits, temperature):
+    return (logits / temperature).softmax(-1).cumsum(-1)
+
+
+def draw_by_gumbel(logits, temperature, u):
+    """The lesson's trick, with one noise for all words."""
+    return (logits / temperature + -torch.log(-torch.log(u)).unsqueeze(1)).max(dim=1).indices
+
+
+def draw_from_sorted(logits, temperature, u):
+    p, order = (logits / temperature).softmax(-1).sort(descending=True)
+    rank = (p.cumsum(-1) <= u[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+    return order[torch.arange(len(u)), rank]
 
 
 def draw_least_likely(logits, temperature, u):
@@ -336,6 +399,17 @@ NAMED = {
         "ended_all_free": [beam_chained_index],
         "history_ignored": [beam_ranked_by_last_word],
         "swapped": [lambda *args: tuple(beam_by_library(*args)[i] for i in (1, 0, 2))],
+        "large_cost": [
+            lambda *args: beam_closed_by(-20.0, *args),
+            lambda *args: beam_closed_by(-100.0, *args),
+        ],
+        "divided_by_width": [
+            lambda *args: beam_from_places(lambda i, width: (i % width, i // width), *args),
+            lambda *args: beam_from_places(lambda i, width: (i // width, i % width), *args),
+        ],
+        "one_race_for_the_batch": [beam_one_race],
+        "rows_of_the_state": [beam_as_rows],
+        "pad_forbidden": [beam_living_without_pad],
     },
     "pick_ending": {
         "divided_by_length": [
@@ -346,6 +420,17 @@ NAMED = {
                 log_p / ((5 + (words != 0).sum(-1)) / 6 * alpha), words, 0.0
             )
         ],
+        "six_under_T_only": [
+            lambda log_p, words, alpha: pick_gather(
+                log_p / (5 + words.count_nonzero(-1) / 6) ** alpha, words, 0.0
+            )
+        ],
+        "rounded_down": [
+            lambda log_p, words, alpha: pick_gather(
+                log_p / ((words.count_nonzero(-1) + 5) // 6).pow(alpha), words, 0.0
+            )
+        ],
+        "one_winner_for_the_batch": [pick_one_for_all],
     },
     "reorder_state": {
         "first_sentence": [
@@ -365,6 +450,18 @@ NAMED = {
                 x.roll(1, dims=2) for x in append_viewed(keys, values, key, value)
             )
         ],
+        "sentences_mixed": [
+            lambda keys, values, key, value: tuple(
+                torch.cat([x, n.view(x.shape[1], x.shape[0], 1, -1).transpose(0, 1)], dim=2)
+                for x, n in ((keys, key), (values, value))
+            )
+        ],
+        "first_piece_for_all": [
+            lambda keys, values, key, value: tuple(
+                torch.cat([x, n[:, None, None, : x.shape[3]].repeat(1, x.shape[1], 1, 1)], dim=2)
+                for x, n in ((keys, key), (values, value))
+            )
+        ],
         "interleaved": [
             lambda keys, values, key, value: tuple(
                 torch.cat([kept, new.view(len(new), -1, kept.shape[1]).mT[:, :, None]], dim=2)
@@ -374,6 +471,7 @@ NAMED = {
     },
     "chunk_mask": {
         "counted_from_zero": [lambda p, n: torch.ones(n, p + n, dtype=torch.bool).tril()],
+        "moved_by_n_new": [lambda p, n: torch.ones(n, p + n).tril(n).bool()],
         "ones_and_zeros": [
             lambda p, n: chunk_compared(p, n).int(),
             lambda p, n: chunk_compared(p, n).to(torch.uint8),
@@ -397,10 +495,24 @@ NAMED = {
                 (logits.softmax(-1) / temperature).cumsum(-1), u[:, None], right=True
             )[:, 0]
         ],
+        "past_the_last": [
+            lambda logits, t, u: (sums(logits, t) <= u[:, None]).sum(-1),
+            lambda logits, t, u: torch.searchsorted(sums(logits, t), u[:, None], right=True)[:, 0],
+        ],
+        "again_at_zero": [
+            lambda logits, t, u: (sums(logits, t) > u[:, None]).int().argmax(-1),
+            lambda logits, t, u: (sums(logits, t) <= u[:, None]).sum(-1) % logits.shape[1],
+        ],
+        "one_noise_for_all": [draw_by_gumbel],
+        "most_likely_first": [draw_from_sorted],
         "softmax_forgotten": [
             lambda logits, temperature, u: ((logits / temperature).cumsum(-1) <= u[:, None]).sum(-1)
         ],
-        "multiplied": [lambda logits, temperature, u: draw_searched(logits, 1 / temperature, u)],
+        "multiplied": [
+            lambda logits, temperature, u: draw_searched(logits, 1 / temperature, u),
+            lambda logits, t, u: (sums(logits, 1 / t) <= u[:, None]).sum(-1),
+            lambda logits, t, u: (sums(logits, 1 / t) > u[:, None]).int().argmax(-1),
+        ],
         "greedy": [lambda logits, temperature, u: logits.softmax(-1).argmax(-1)],
     },
 }

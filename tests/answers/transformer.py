@@ -50,6 +50,16 @@ def norm_with_absolute_distance(x, gamma, beta, eps=1e-5):
     return moved / (moved.abs().mean(-1, keepdim=True) + eps) * gamma + beta
 
 
+def norm_with_squares_about_zero(x, gamma, beta, eps=1e-5):
+    mean, variance = x.mean(-1, keepdim=True), (x**2).mean(-1, keepdim=True)
+    return gamma * (x - mean) / (variance + eps) ** 0.5 + beta
+
+
+def norm_to_zero_and_one(x, gamma, beta, eps=1e-5):
+    low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+    return (x - low) / (high - low + eps) * gamma + beta
+
+
 def norm_to_length_one(x, gamma, beta, eps=1e-5):
     return F.normalize(x, dim=-1, eps=eps) * gamma + beta
 
@@ -126,7 +136,9 @@ def cross_sentence_by_sentence(x, memory, w_q, w_k, w_v, memory_mask=None):
 def cross_by_linear(x, memory, w_q, w_k, w_v, memory_mask=None):
     query, key, value = F.linear(x, w_q.T), F.linear(memory, w_k.T), F.linear(memory, w_v.T)
     scores = query @ key.mT * query.size(-1) ** -0.5
-    weights = scores.exp() if memory_mask is None else scores.exp() * memory_mask
+    if memory_mask is not None:
+        scores = torch.where(memory_mask, scores, torch.finfo(scores.dtype).min)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
     return weights / weights.sum(-1, keepdim=True) @ value
 
 
@@ -139,6 +151,56 @@ def cross_values_as_they_are(x, memory, w_q, w_k, w_v, memory_mask=None):
 
 def cross_with_queries_and_keys_swapped(x, memory, w_q, w_k, w_v, memory_mask=None):
     return cross_by_einsum(x, memory, w_k, w_q, w_v, memory_mask)
+
+
+def cross_blocked_by(value):
+    def cross(x, memory, w_q, w_k, w_v, memory_mask=None):
+        scores = x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])
+        if memory_mask is not None:
+            scores = scores.masked_fill(~memory_mask, value)
+        return scores.softmax(-1) @ memory @ w_v
+
+    return cross
+
+
+def cross_by_exp(x, memory, w_q, w_k, w_v, memory_mask=None):
+    weights = (x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])).exp()
+    if memory_mask is not None:
+        weights = weights * memory_mask
+    return weights / weights.sum(-1, keepdim=True) @ (memory @ w_v)
+
+
+def cross_divided_anew(x, memory, w_q, w_k, w_v, memory_mask=None):
+    weights = (x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])).softmax(-1)
+    if memory_mask is not None:
+        weights = weights * memory_mask
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights @ (memory @ w_v)
+
+
+def cross_minus(number):
+    def cross(x, memory, w_q, w_k, w_v, memory_mask=None):
+        scores = x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])
+        if memory_mask is not None:
+            scores = scores - number * ~memory_mask
+        return scores.softmax(-1) @ memory @ w_v
+
+    return cross
+
+
+def cross_without_softmax(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = torch.einsum("btd,bsd->bts", x @ w_q, memory @ w_k) * w_q.shape[-1] ** -0.5
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, float("-inf"))
+    return scores @ (memory @ w_v)
+
+
+def cross_scaled_by_values(x, memory, w_q, w_k, w_v, memory_mask=None):
+    query, key, value = x @ w_q, memory @ w_k, memory @ w_v
+    scores = query @ key.mT / sqrt(value.shape[-1])
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -1e9)
+    return scores.softmax(-1) @ value
 
 
 def cross_unscaled_and_unmasked(x, memory, w_q, w_k, w_v, memory_mask=None):
@@ -228,6 +290,14 @@ def loss_of_torch_with_padding(logits, labels, smoothing, pad=0):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
 
 
+def loss_with_padding_in_the_mean(logits, labels, smoothing, pad=0):
+    V = logits.shape[-1]
+    target = torch.full(logits.shape, smoothing / (V - 2))
+    target.scatter_(-1, labels.unsqueeze(-1), 1 - smoothing)
+    target[..., pad] = 0
+    return -(target * logits.log_softmax(-1)).sum(-1).mean()
+
+
 def loss_of_added_one_hot(logits, labels, smoothing, pad=0):
     V = logits.shape[-1]
     target = torch.full(logits.shape, smoothing / (V - 2))
@@ -296,6 +366,40 @@ def layer_normed_where_it_should_not(
     return x + feed_forward(x)
 
 
+def layer_that_loses_self_attention(
+    x, memory, mask, memory_mask, attend, cross, feed_forward, norms
+):
+    h = norms[0](x)
+    y = x + attend(h, attend.project(h), mask)
+    z = x + cross(norms[1](y), cross.project(memory), memory_mask)
+    return z + feed_forward(norms[2](z))
+
+
+def layer_with_stale_h(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    h = norms[0](x)
+    x = x + attend(h, attend.project(h), mask)
+    x = x + cross(norms[1](h), cross.project(memory), memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
+def layer_of_piled_norms(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    h = norms[0](x)
+    x = x + attend(h, attend.project(h), mask)
+    x = x + cross(norms[1](x), cross.project(memory), memory_mask)
+    return x + feed_forward(norms[2](norms[1](x)))
+
+
+def layer_with_mask_inverted(x, memory, mask, memory_mask, *parts):
+    return layer_by_residuals(x, memory, ~mask, memory_mask, *parts)
+
+
+def layer_with_memory_asking(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    h = norms[0](x)
+    x = x + attend(h, attend.project(h), mask)
+    x = x + cross(memory, cross.project(norms[1](x)))
+    return x + feed_forward(norms[2](x))
+
+
 def layer_without_memory_or_masks(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
     normed = norms[0](x)
     x = x + attend(normed, attend.project(normed))
@@ -325,7 +429,6 @@ RIGHT = {
     "layer_norm": [
         transformer.layer_norm,
         norm_by_var_mean,
-        norm_by_difference_of_squares,
         norm_in_a_loop,
         norm_mended_std,
     ],
@@ -340,6 +443,7 @@ RIGHT = {
         cross_additive,
         cross_sentence_by_sentence,
         cross_by_linear,
+        cross_minus(1e9),
     ],
     "warmup_lr": [rate_by_where, rate_in_a_list, rate_by_stack, rate_by_top],
     "smooth_loss": [loss_by_target, loss_of_real_rows, loss_of_two_parts, loss_by_kl],
@@ -354,23 +458,41 @@ RIGHT = {
 NAMED = {
     "layer_norm": {
         "unbiased_eps_outside": [norm_as_the_annotated_kind],
+        "difference_of_squares": [norm_by_difference_of_squares],
+        "mean_of_squares": [norm_with_squares_about_zero],
+        "mean_distance": [norm_with_absolute_distance],
         "wrong_gradient": [norm_detached],
     },
     "pre_norm_residual": {"wrong_gradient": [residual_detached]},
-    "cross_attention": {"values_not_projected": [cross_values_as_they_are]},
+    "cross_attention": {
+        "values_not_projected": [cross_values_as_they_are],
+        "scaled_by_d_v": [cross_scaled_by_values],
+        "no_softmax": [cross_without_softmax],
+        "underflow": [cross_by_exp, cross_divided_anew],
+        "not_low_enough": [
+            *(cross_blocked_by(value) for value in (-10.0, -20.0, -100.0, -1e3)),
+            cross_minus(1e3),
+        ],
+    },
     "warmup_lr": {"exponents_swapped": [rate_with_exponents_swapped]},
     "smooth_loss": {
         "every_word_shares": [loss_of_torch],
         "right_word_shares": [loss_of_added_one_hot],
+        "padding_counted": [loss_with_padding_in_the_mean],
     },
     "decoder_layer": {
         "skip_normed": [layer_normed_where_it_should_not],
         "looks_at_itself": [layer_of_self_attentions],
+        "answer_lost": [layer_that_loses_self_attention],
+        "old_input": [layer_with_stale_h],
+        "normed_twice": [layer_of_piled_norms],
+        "masks_inverted": [layer_with_mask_inverted],
+        "memory_asks": [layer_with_memory_asking],
     },
 }
 
 UNNAMED = {
-    "layer_norm": [norm_with_absolute_distance, norm_to_length_one],
+    "layer_norm": [norm_to_zero_and_one, norm_to_length_one],
     "pre_norm_residual": [residual_in_place, residual_twice],
     "cross_attention": [cross_unscaled_and_unmasked, cross_with_queries_and_keys_swapped],
     "warmup_lr": [rate_of_training, rate_constant],
