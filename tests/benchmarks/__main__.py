@@ -1,6 +1,6 @@
 """Measure the course against what a learner would pick instead.
 
-    python -m tests.benchmarks                 all sections: about forty minutes
+    python -m tests.benchmarks                 all sections: about an hour
     python -m tests.benchmarks tokens writing  these only
 
 Needs the extra `benchmark`. Every section writes its tables, and pictures where it draws, into
