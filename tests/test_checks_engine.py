@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lessons_lib.checks import calling, check, diagnosis, engine
 from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.kit.seeding import seed_everything
 
 
 def forcing(tgt):
@@ -641,9 +642,9 @@ def test_random_numbers_of_the_notebook_go_on():
     def draw():
         return torch.rand(1).item(), random.random(), np.random.rand()
 
-    calling.seed_everything(1)
+    seed_everything(1)
     undisturbed = draw()
-    calling.seed_everything(1)
+    seed_everything(1)
     assert check("teacher_forcing", seeds_and_draws).status == "pass"
     assert draw() == undisturbed
 

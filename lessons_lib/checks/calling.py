@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lessons_lib.kit.seeding import seed_everything
-
 TIME_LIMIT = 5.0  # seconds for one call
 REPEAT = 0.1  # seconds between further interruptions, in case the answer caught the first
 
@@ -75,9 +73,16 @@ def snapshot(value: object) -> object:
 
 @contextlib.contextmanager
 def own_random_numbers(seed: int) -> Iterator[None]:
-    """Seed all random numbers inside the block and put the old ones back after it."""
+    """Seed all random numbers inside the block and put the old ones back after it.
+
+    Of torch's, those of the CPU, where all answers run: `torch.manual_seed` would change those of
+    every other device for good, and is slow: it notes the place of the call for each of them.
+    """
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    seed_everything(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
