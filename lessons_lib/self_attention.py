@@ -30,7 +30,7 @@ def fused_attention(query, key, value, mask=None):
     mask, (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), is the same for all heads.
     """
     if mask is not None and mask.all():
-        mask = None  # it blocks nothing, and torch is faster without one
+        mask = None  # it blocks nothing: torch need not read it
     elif mask is not None and mask.dim() == 3:
         mask = mask[:, None]  # (B, 1, T_q or 1, T_k)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, H, T_q, d_v)

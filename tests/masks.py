@@ -1,4 +1,4 @@
-"""Masks for the tests of lessons 3 and 5."""
+"""What the tests of the attention layers of lessons 3 and 5 share: masks, and bad calls."""
 
 import torch
 
@@ -17,3 +17,25 @@ def one_of_each_shape(B: int, T_q: int, T_k: int) -> dict[str, torch.Tensor | No
         if mask is not None:
             mask[..., 0] = True
     return masks
+
+
+# name → call of a layer with query (B, 5, d) and what it projects, error, message
+BAD_CALLS = {
+    "no queries": (lambda a, q, p: a(q[:, :0], p), ValueError, "query .* no empty axis"),
+    "no batch": (lambda a, q, p: a(q[:0], p), ValueError, "query .* no empty axis"),
+    "not projected": (
+        lambda a, q, p: a(q, q),
+        TypeError,
+        "projected must be the pair that `project` returns, got Tensor",
+    ),
+    "float mask": (
+        lambda a, q, p: a(q, p, torch.ones(5, 7)),
+        TypeError,
+        r"mask must be boolean \(True = may attend\), got torch.float32",
+    ),
+    "integer mask": (
+        lambda a, q, p: a(q, p, torch.ones(5, 7).long()),
+        TypeError,
+        "mask must be boolean .* got torch.int64",
+    ),
+}

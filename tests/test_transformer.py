@@ -347,6 +347,16 @@ def test_it_learns_a_small_task_and_decodes_it(residual):
     assert right.float().mean() > 0.9
 
 
+@pytest.mark.parametrize("warmup", [0.1, 0.0])
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_at_the_lessons_rate_it_learns_without_warm_up_too(residual, warmup):
+    """Lesson 7 says so, below its experiment at a high rate."""
+    task = number_words(max_digits=6, n_train=4000, n_test=500)
+    model = Transformer(len(task.src_vocab), len(task.tgt_vocab), residual=residual)
+    losses = train(model, task, steps=200, lr=4e-3, warmup=warmup)
+    assert sum(losses[-20:]) / 20 < 0.3
+
+
 def test_half_precision_keeps_its_type():
     model = model_of().to(torch.bfloat16)
     logits = model(*sentences())

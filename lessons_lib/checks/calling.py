@@ -82,7 +82,6 @@ def own_random_numbers(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)
-    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -93,10 +92,11 @@ def own_random_numbers(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_torch_defaults() -> Iterator[None]:
-    """float32 on the CPU inside the block, whatever was set before; that is put back after it."""
+    """float32, one thread of the CPU inside the block; what was set before is put back after it."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     device = torch.get_default_device()
     torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(1)
     try:
         with torch.device("cpu"):
             yield
