@@ -453,7 +453,9 @@ def test_two_launches_at_once_install_once(course):
 @needs_signals
 @pytest.mark.parametrize(("sign", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_an_install_is_quiet_and_stops_pip(course, sign, exit_code):
-    process = course.start(PIP_WAITS="1")
+    # As in a terminal: where the tests themselves are a background job, Ctrl-C begins as ignored.
+    terminal = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = course.start(PIP_WAITS="1", patch=terminal)
     pip = course.wait_for_pip()
     process.send_signal(sign)
     _, errors = process.communicate(timeout=60)
