@@ -239,10 +239,12 @@ class Noting:
             elif isinstance(value, torch.Tensor):
                 self.notes.append((f"what {self.name} {what}", value, value.clone()))
 
-    def __call__(self, *args, **named):
+    def __call__(self, query, projected=None, mask=None):
+        """An attention is called with all three; a norm or a feed-forward with one tensor."""
         self.calls += 1
-        self.note("was given", *args, *named.values())
-        out = self.part(*args, **named)
+        args = (query,) if projected is None else (query, projected, mask)
+        self.note("was given", *args)
+        out = self.part(*args)
         self.note("returned", out)
         return out
 
