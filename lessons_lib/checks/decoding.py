@@ -798,9 +798,9 @@ append_cache = Exercise(
             lambda keys, values, key, value: cached_by()(keys, values, key, value)[::-1],
         ),
         Misconception(
-            "zeros_appended",
-            "Your caches grow by zeros.",
-            cached_by(cut=lambda new, kept: in_heads(torch.zeros_like(new), kept)),
+            "value_is_key",
+            "Your values grow by the new key, not by the new value.",
+            lambda keys, values, key, value: cached_by()(keys, values, key, key),
         ),
     ),
     hints=(
@@ -1040,7 +1040,7 @@ draw_word = Exercise(
         Case("1,000 words", (THOUSAND, 0.8, inside(THOUSAND, 0.8, 998, 0, 501, 1))),
         Case(
             "1,000 words, u is the last float32 before 1: the sum of all may lie below it",
-            (normal(64, 20, 1000), 1.0, torch.full((20,), 1 - 2**-24)),
+            (normal(64, 60, 1000), 1.0, torch.full((60,), 1 - 2**-24)),
         ),
         Case("one word alone", (torch.zeros(3, 1), 0.5, torch.tensor([0.0, 0.5, 1.0]))),
     ),
@@ -1072,10 +1072,11 @@ draw_word = Exercise(
             "Your output is what you get when probabilities are divided, not logits.",
             *with_every_end(lambda logits, temperature: logits.softmax(dim=-1) / temperature),
         ),
-        Misconception(
+        *several(
             "right_end_owned",
             "Your pieces own their right end; u on a border belongs to the next word.",
             drawn_from(behind=torch.lt),
+            drawn_from(behind=torch.lt, end=past_the_last),
         ),
         Misconception(
             "greedy",
