@@ -644,15 +644,16 @@ def small():
 
 
 def large_scores():
-    """Two heads one number wide, with exact scores; the second key is blocked.
+    """Two heads one number wide; the second key is blocked, for the first query the third too.
 
     A key's first number is its score, times 1 for head 0 and −1 for head 1; its second number is
-    its value. So head 0 scores −10,000, 10,000, −9,999, and head 1 the opposite.
+    its value. So head 0 scores −10,000, 10,000 and −9,900, and head 1 the opposite. These scores
+    are exact, and the softmax has nothing to round: any order of the steps gives these outputs.
     """
-    query = torch.tensor([[[1.0, -1.0]]])
-    key_value = torch.tensor([[[-10000.0, 1.0], [10000.0, 4.0], [-9999.0, 2.0]]])
+    query = torch.tensor([[[1.0, -1.0], [1.0, -1.0]]])
+    key_value = torch.tensor([[[-10000.0, 1.0], [10000.0, 4.0], [-9900.0, 2.0]]])
     w_k, w_v = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    mask = torch.tensor([[[True, False, True]]])
+    mask = torch.tensor([[[True, False, False], [True, False, True]]])
     return (query, key_value, torch.eye(2), w_k, w_v, torch.eye(2), 2, mask)
 
 

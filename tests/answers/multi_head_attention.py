@@ -443,6 +443,19 @@ def highest_of_the_row_subtracted(scores, mask):
     return bare_exp(scores - scores.amax(dim=-1, keepdim=True), mask)
 
 
+def by_logsumexp(scores, mask):
+    scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp()
+
+
+def log_of_the_mask_added(scores, mask):
+    return (scores + mask.float().log()).softmax(dim=-1)
+
+
+def large_number_added(scores, mask):
+    return (scores + (~mask) * -1e9).softmax(dim=-1)
+
+
 def normalised_again(scores, mask):
     weights = scores.softmax(dim=-1) * mask
     return weights / weights.sum(dim=-1, keepdim=True)
@@ -532,6 +545,9 @@ RIGHT = {
         multi_in_float64,
         multi_with(),
         multi_with_weights(highest_of_the_row_subtracted),
+        multi_with_weights(by_logsumexp),
+        multi_with_weights(log_of_the_mask_added),
+        multi_with_weights(large_number_added),
         blocked_at(-1e9),
         blocked_at(torch.finfo(torch.float32).min),
     ],
