@@ -1,31 +1,13 @@
 """The exercises of lesson 8, as data: reference, cases, known mistakes, hints."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import torch
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception, Property, several
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
 from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
 from lessons_lib.kit.vocabulary import EOS, PAD, UNK
 
 INF = torch.inf
-
-
-def all_numbers(function: Callable) -> Callable:
-    """The same function, its floating-point outputs one behind the other in one tensor."""
-
-    def joined(*args):
-        return torch.cat([x.flatten() for x in function(*args) if x.is_floating_point()])
-
-    return joined
-
-
-def same_gradients(oracle: Callable, names: tuple[str, ...], args: tuple) -> Property:
-    """The law `same_gradient`, for a function that returns several tensors."""
-    law = same_gradient(all_numbers(oracle), names, args)
-    return replace(law, counterexample=lambda answer: law.counterexample(all_numbers(answer)))
 
 
 # --- beam_step ------------------------------------------------------------------------------------
@@ -232,7 +214,7 @@ beam_step = Exercise(
             (-normal(23, 3, 3).abs(), normal(24, 3, 3, 3), truths("010", "000", "001")),
         ),
     ),
-    properties=(same_gradients(try_all_continuations, ("log_p", "logits", "ended"), SOME_ENDED),),
+    properties=(same_gradient(try_all_continuations, ("log_p", "logits", "ended"), SOME_ENDED),),
     misconceptions=(
         *several(
             "best_of_each_beam",
@@ -458,7 +440,7 @@ pick_ending = Exercise(
         ),
     ),
     properties=(
-        same_gradients(
+        same_gradient(
             count_and_compare,
             ("log_p", "words", "alpha"),
             (torch.tensor([[-1.0, -1.3, -1.9], [-2.6, -1.9, -2.9]]), THREE, 0.8),
@@ -619,7 +601,7 @@ reorder_state = Exercise(
         ),
     ),
     properties=(
-        same_gradients(
+        same_gradient(
             copy_row_by_row,
             ("kept", "place", "beam"),
             (*remembered(2, 3), torch.tensor([[1, 1, 2], [2, 0, 1]])),
@@ -754,7 +736,7 @@ append_cache = Exercise(
         Case("twelve heads of width 1", a_cache(80, 2, 12, 2, 1, 1)),
     ),
     properties=(
-        same_gradients(
+        same_gradient(
             copy_head_by_head,
             ("keys", "values", "new_key", "new_value"),
             a_cache(90, 2, 3, 4, 5, 6),
