@@ -152,7 +152,8 @@ padding_mask = Exercise(
     ),
     hints=(
         "Number the positions 0, 1, 2 and so on. Which of them are real in a sentence of length 2?",
-        "Compare the positions (T,) with the lengths as a column (B, 1): they broadcast.",
+        "Compare the positions (T,) with the lengths as a column (B, 1): broadcasting gives"
+        " (B, T).",
         "torch.arange(T) < lengths[:, None] is (B, T). What is missing is the axis of the queries,"
         " of size 1, in the middle: index with [:, None, :].",
     ),
