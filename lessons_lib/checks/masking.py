@@ -629,11 +629,7 @@ def triangle(T, entries):
     return mask
 
 
-def by_both_ways(slug, sentence, **how):
-    """A search that goes wrong in one way, whichever change it makes."""
-    return several(slug, sentence, *(leak_search(change, **how) for change in (renew, add_one)))
-
-
+changes = (renew, add_one)
 tight, five = triangle(5, {}), triangle(5, {(1, 3): 1})
 used, trained = triangle(6, {(2, 5): 1, (4, 5): 1}), triangle(6, {(1, 0): 0})
 in_the_last_number = torch.stack([tight, tight, triangle(5, {(2, 4): 1})])  # (d, T, T)
@@ -700,44 +696,44 @@ first_leak = Exercise(
         Case("40 positions", (Suspect(triangle(40, {(7, 38): 1})), normal(23, 40, 2))),
     ),
     misconceptions=(
-        *by_both_ways(
+        *several(
             "always_0",
             "Your answer is 0 for every model, as if whatever is changed were a leak.",
-            first=lambda t: t,
+            *(leak_search(change, first=lambda t: t) for change in changes),
         ),
-        *by_both_ways(
+        *several(
             "training_mode",
             "Your answers are those of training mode; call model.eval() first.",
-            training=True,
+            *(leak_search(change, training=True) for change in changes),
         ),
-        *by_both_ways(
+        *several(
             "only_the_next",
             "Your answers are those of a test that changes the next position only.",
-            end=lambda t: t + 2,
+            *(leak_search(change, end=lambda t: t + 2) for change in changes),
         ),
-        *by_both_ways(
+        *several(
             "skips_the_next",
             "Your answers are those of a test that leaves the next position as it is.",
-            first=lambda t: t + 2,
+            *(leak_search(change, first=lambda t: t + 2) for change in changes),
         ),
         *several(
             "the_source",
             "Your answer is the position that was changed; the one that moved is wanted.",
-            *map(source_of_the_leak, (renew, add_one)),
+            *map(source_of_the_leak, changes),
         ),
         *several(
             "no_leak_is_T",
             "Without a leak the answer is T, the number of positions.",
             *(
                 leak_search(change, no_leak=no_leak)
-                for change in (renew, add_one)
+                for change in changes
                 for no_leak in (lambda T: T - 1, lambda T: -1)
             ),
         ),
-        *by_both_ways(
+        *several(
             "the_last_leak",
             "Your answer is the last position that leaks; the first is wanted.",
-            keep=max,
+            *(leak_search(change, keep=max) for change in changes),
         ),
     ),
     hints=(
