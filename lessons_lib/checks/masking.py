@@ -12,8 +12,8 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Pr
 from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import gradients, same_gradient
 
-ONES_AND_ZEROS = "Your mask holds the numbers 1 and 0; truth values are wanted."
-ADDITIVE = "Your mask is the additive one, 0 and very low; truth values are wanted."
+ONES_AND_ZEROS = "Your mask holds the numbers 1 and 0; torch.bool is wanted."
+ADDITIVE = "Your mask is the additive one, 0 and very low numbers; torch.bool is wanted."
 
 
 def in_numbers(answer: Callable) -> list[Callable]:
@@ -33,9 +33,12 @@ def to_be_added(answer: Callable) -> list[Callable]:
 # --- causal_mask ----------------------------------------------------------------------------------
 
 
-def compare_places(T):
-    """Query by query, key by key: the key must not come after the query."""
-    return torch.tensor([[key <= query for key in range(T)] for query in range(T)])  # (T, T)
+def row_by_row(T):
+    """Query by query: all keys up to its own position."""
+    mask = torch.zeros(T, T, dtype=torch.bool)
+    for query in range(T):
+        mask[query, : query + 1] = True
+    return mask
 
 
 causal_mask = Exercise(
@@ -43,31 +46,33 @@ causal_mask = Exercise(
     lesson=4,
     signature="causal_mask(T) → mask (T, T) bool",
     returns=("mask",),
-    oracle=compare_places,
+    oracle=row_by_row,
     cases=(
         Case("three tokens", (3,)),
         Case("a single token", (1,)),
         Case("seven tokens", (7,)),
+        Case("300 tokens", (300,)),
+        Case("four tokens, after a longer mask", (4,)),
     ),
     misconceptions=(
         Misconception(
             "looks_ahead",
             "Your mask lets a query attend to itself and the future, not to the past.",
-            lambda T: compare_places(T).T,
+            lambda T: row_by_row(T).T,
         ),
         Misconception(
             "blocked",
             "Your mask is True where attention is blocked; True = may attend.",
-            lambda T: ~compare_places(T),
+            lambda T: ~row_by_row(T),
         ),
         Misconception(
             "self_blocked",
-            "Your diagonal is False: a token may look at itself.",
-            lambda T: compare_places(T).tril(-1),
+            "Your diagonal is False: a token may attend to itself.",
+            lambda T: row_by_row(T).tril(-1),
         ),
         Misconception(
             "one_ahead",
-            "Your mask lets each query see one token ahead: the answer.",
+            "Your mask lets each query attend to the token after it: the answer.",
             lambda T: torch.ones(T, T, dtype=torch.bool).tril(1),
         ),
         Misconception(
@@ -75,19 +80,14 @@ causal_mask = Exercise(
             "Your mask allows every pair, the future too.",
             lambda T: torch.ones(T, T, dtype=torch.bool),
         ),
-        Misconception(
-            "only_self",
-            "Your mask allows the diagonal only: the past is missing.",
-            lambda T: torch.eye(T, dtype=torch.bool),
-        ),
-        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(compare_places)),
-        *several("additive", ADDITIVE, *to_be_added(compare_places)),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(row_by_row)),
+        *several("additive", ADDITIVE, *to_be_added(row_by_row)),
     ),
     hints=(
-        "Row by row: how many keys may the first query see, how many the last one?",
+        "Row by row: how many keys may the first query attend to, how many the last one?",
         "Row t holds True in the columns 0 … t. That is a lower triangle with its diagonal.",
         "Start from torch.ones(T, T, dtype=torch.bool), and keep its lower triangle with tril; or"
-        " compare a row of places with a column of places.",
+        " compare a row of positions with a column of positions.",
     ),
 )
 
@@ -95,9 +95,9 @@ causal_mask = Exercise(
 # --- padding_mask ---------------------------------------------------------------------------------
 
 
-def count_places(lengths, T):
-    """Sentence by sentence, place by place."""
-    return torch.tensor([[[place < length for place in range(T)]] for length in lengths.tolist()])
+def count_positions(lengths, T):
+    """Sentence by sentence, position by position."""
+    return torch.tensor([[[t < length for t in range(T)]] for length in lengths.tolist()])
 
 
 padding_mask = Exercise(
@@ -105,80 +105,55 @@ padding_mask = Exercise(
     lesson=4,
     signature="padding_mask(lengths (B,), T) → mask (B, 1, T) bool",
     returns=("mask",),
-    oracle=count_places,
+    oracle=count_positions,
     cases=(
+        Case("the example: two lengths, four positions", (torch.tensor([2, 4]), 4)),
         Case("one sentence of two tokens, padded to five", (torch.tensor([2]), 5)),
         Case("three lengths", (torch.tensor([4, 1, 3]), 6)),
-        Case("one of them fills all places", (torch.tensor([2, 7, 5, 6]), 7)),
-        Case("as many sentences as places", (torch.tensor([3, 1, 2]), 3)),
+        Case("one sentence fills all positions", (torch.tensor([2, 7, 5, 6]), 7)),
+        Case("as many sentences as positions", (torch.tensor([3, 1, 2]), 3)),
+        Case("no sentence fills all positions", (torch.tensor([1, 2]), 9)),
+        Case("300 positions", (torch.tensor([299, 1, 300, 257]), 300)),
+        Case("a single position, after a longer mask", (torch.tensor([1, 1]), 1)),
     ),
     misconceptions=(
         Misconception(
             "query_axis_missing",
-            "Your mask is (B, T); without the query's axis it is read as (T_q, T_k).",
-            lambda lengths, T: count_places(lengths, T)[:, 0],
+            "Your mask is (B, T): the axis of the queries, of size 1, is missing.",
+            lambda lengths, T: count_positions(lengths, T)[:, 0],
         ),
         Misconception(
             "queries_masked",
-            "Your mask is (B, T, 1): it closes rows, queries, where keys are meant.",
-            lambda lengths, T: count_places(lengths, T).transpose(1, 2),
-        ),
-        Misconception(
-            "axis_in_front",
-            "Your mask is (1, B, T): the batch stands where the queries belong.",
-            lambda lengths, T: count_places(lengths, T).transpose(0, 1),
+            "Your mask is (B, T, 1): it blocks queries; it is the keys that are padding.",
+            lambda lengths, T: count_positions(lengths, T).transpose(1, 2),
         ),
         Misconception(
             "marks_padding",
             "Your mask is True on padding; True = may attend.",
-            lambda lengths, T: ~count_places(lengths, T),
+            lambda lengths, T: ~count_positions(lengths, T),
         ),
         Misconception(
             "one_too_many",
-            "Your mask allows one place too many: the first padding.",
-            lambda lengths, T: count_places(lengths + 1, T),
+            "Your mask allows one position too many: the first padding.",
+            lambda lengths, T: count_positions(lengths + 1, T),
         ),
         Misconception(
             "one_too_few",
-            "Your mask allows one token too few: the last real one is closed.",
-            lambda lengths, T: count_places(lengths - 1, T),
-        ),
-        Misconception(
-            "padding_in_front",
-            "Your mask expects the padding in front; here it stands behind.",
-            lambda lengths, T: count_places(lengths, T).flip(-1),
-        ),
-        Misconception(
-            "cut_to_longest",
-            "Your mask is as wide as the longest sentence, not T wide.",
-            lambda lengths, T: count_places(lengths, int(lengths.max())),
+            "Your mask allows one token too few: the last real one is blocked.",
+            lambda lengths, T: count_positions(lengths - 1, T),
         ),
         Misconception(
             "copied_for_queries",
             "Your mask holds a copy for every query; an axis of 1 broadcasts.",
-            lambda lengths, T: count_places(lengths, T).expand(-1, T, -1),
+            lambda lengths, T: count_positions(lengths, T).expand(-1, T, -1),
         ),
-        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(count_places)),
-        *several("additive", ADDITIVE, *to_be_added(count_places)),
-        Misconception(
-            "queries_closed_too",
-            "Your mask is (B, T, T): it closes padded queries too; (B, 1, T) is enough.",
-            lambda lengths, T: count_places(lengths, T) & count_places(lengths, T).mT,
-        ),
-        Misconception(
-            "marks_padding_late",
-            "Your mask is True on padding, and that from its second place on.",
-            lambda lengths, T: ~count_places(lengths + 1, T),
-        ),
-        Misconception(
-            "marks_padding_flat",
-            "Your mask is True on padding and has no axis for the queries.",
-            lambda lengths, T: ~count_places(lengths, T)[:, 0],
-        ),
+        *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(count_positions)),
+        *several("additive", ADDITIVE, *to_be_added(count_positions)),
     ),
     hints=(
-        "Number the places 0, 1, 2 and so on. Which of them are real in a sentence of length 2?",
-        "Compare the places (T,) with the lengths as a column (B, 1): broadcasting gives (B, T).",
+        "Number the positions 0, 1, 2 and so on. Which of them are real in a sentence of length 2?",
+        "Compare the positions (T,) with the lengths as a column (B, 1): broadcasting gives"
+        " (B, T).",
         "torch.arange(T) < lengths[:, None] is (B, T). What is missing is the axis of the queries,"
         " of size 1, in the middle: index with [:, None, :].",
     ),
@@ -189,7 +164,7 @@ padding_mask = Exercise(
 
 
 def softmax_row_by_row(scores, mask):
-    """For each row, torch's softmax over the allowed keys only; an empty row stays zero."""
+    """For each row, torch's softmax over the allowed keys only; a fully masked row stays zero."""
     mask = mask.expand(scores.shape)
     rows = []
     for row, allowed in zip(scores.flatten(0, -2), mask.flatten(0, -2), strict=True):
@@ -202,67 +177,10 @@ def filled(value, dim=-1, again=False):
     """Softmax with `value` where the mask is False; with `again`, zeros there afterwards."""
 
     def answer(scores, mask):
-        low = scores.masked_fill(~mask, value)
-        weights = softmax_without_dim(low) if dim is None else low.softmax(dim=dim)
+        weights = scores.masked_fill(~mask, value).softmax(dim=dim)
         return weights * mask if again else weights
 
     return answer
-
-
-def softmax_without_dim(scores):
-    """F.softmax without `dim` guesses: axis 0 of three, axis 1 of two or four."""
-    return scores.softmax(dim=0 if scores.dim() == 3 else 1)
-
-
-def divided(numerators, division):
-    """Numerators, such as e to the scores, and how they are divided by their sum."""
-
-    def answer(scores, mask):
-        parts = numerators(scores, mask)
-        return division(parts, parts.sum(dim=-1, keepdim=True))
-
-    return answer
-
-
-def plainly(parts, total):
-    return parts / total
-
-
-def safely(parts, total):
-    return parts / total.clamp_min(1e-9)
-
-
-def where_positive(parts, total):
-    return torch.where(total > 0, parts / total, 0.0)
-
-
-def without_nan(parts, total):
-    return (parts / total).nan_to_num(0.0)
-
-
-def exp_then_zero(scores, mask):
-    return scores.exp() * mask
-
-
-def exp_of_filled(scores, mask):
-    return scores.masked_fill(~mask, -torch.inf).exp()
-
-
-def exp_below_all(scores, mask):
-    return (scores - scores.max()).exp() * mask
-
-
-def exp_below_all_allowed(scores, mask):
-    low = scores.masked_fill(~mask, -torch.inf)
-    return (low - low.max()).exp()
-
-
-def weights_then_zero(scores, mask):
-    return scores.softmax(dim=-1) * mask
-
-
-def dead_row_let_in(scores, mask):
-    return filled(-torch.inf)(scores, mask | ~mask.any(dim=-1, keepdim=True))
 
 
 def backward_fails(answer) -> Facts | None:
@@ -292,7 +210,7 @@ def blocked_above_zero(answer) -> Facts | None:
 
 
 def nan_in_gradient(answer) -> Facts | None:
-    """The gradient that reaches the scores of a batch with a dead row holds NaN."""
+    """The gradient that reaches scores with a fully masked row holds NaN."""
     gradient, _ = gradients(answer, dead_row)
     if gradient is None or not gradient.isnan().any():
         return None
@@ -306,9 +224,15 @@ def nan_in_gradient(answer) -> Facts | None:
 
 own_keys = (normal(1, 3, 5), truths("10011", "01100", "11101"))
 dead_row = (normal(4, 4, 3), truths("110", "000", "011", "111"))
-loud_key = torch.tensor([[1.0, 2.0, 3e4], [900.0, 1.0, 3.0]])
-far_apart = torch.tensor([[800.0, 799.0, 0.0], [1.0, 2.0, 3.0]])
-far_below = torch.tensor([[-300.0, -301.0, 0.0]])
+example = (torch.tensor([[1.0, 1.0, 9.0], [1.0, 1.0, 9.0]]), truths("110", "000"))
+dead_sentence = (normal(5, 3, 2, 4), truths("1100", "0000", "1111")[:, None, :])
+high_key = torch.tensor([[1.0, 2.0, 1e4], [900.0, 1.0, 3.0]])
+both_ends = torch.tensor([[10000.0, 9900.0, 9800.0], [-10000.0, -9900.0, -9800.0]])
+far_below = torch.tensor([[10000.0, -10000.0]])
+far_rows = (
+    torch.tensor([[10000.0, -10000.0, 9000.0], [1.0, 2.0, 10000.0], [10000.0, 1.0, 2.0]]),
+    truths("010", "110", "000"),
+)
 
 masked_softmax = Exercise(
     id="masked_softmax",
@@ -324,128 +248,59 @@ masked_softmax = Exercise(
             (normal(2, 2, 3, 4), truths("1100", "1110")[:, None, :]),
         ),
         Case("one mask for every sentence", (normal(3, 3, 4, 5), truths("10000", *["11010"] * 3))),
+        Case(
+            "sentences, queries and keys: three each",
+            (normal(6, 3, 3, 3), truths("100", "101", "011")),
+        ),
+        Case(
+            "an axis for heads, too",
+            (normal(7, 2, 3, 4, 5), truths("11100", "11111")[:, None, None, :]),
+        ),
         Case("scores that are all 0", (torch.zeros(2, 3), truths("111", "110"))),
-        Case("one query's scores are large", (far_apart, truths("111", "111"))),
-        Case("a blocked key with a huge score", (loud_key, truths("110", "011"))),
-        Case("allowed scores far below a blocked one", (far_below, truths("110"))),
-        Case("a dead row: one query may look at nothing", dead_row),
+        Case("scores near 10,000, and near -10,000", (both_ends, truths("111", "111"))),
+        Case("a blocked key with a very high score", (high_key, truths("110", "011"))),
+        Case("a blocked key scores 10,000, the other one -10,000", (far_below, truths("01"))),
+        Case("300 keys", (normal(8, 2, 300), normal(9, 2, 300) > 0)),
+        Case("the example: the second row is fully masked", example),
+        Case("one query may attend to nothing", dead_row),
+        Case("one sentence may attend to nothing", dead_sentence),
+        Case("large scores, and a fully masked row", far_rows),
     ),
     misconceptions=(
         Misconception(
-            "nan_on_dead_rows",
-            "Your dead row is NaN: with every key closed it comes down to 0/0.",
-            filled(-torch.inf),
-        ),
-        Misconception(
             "uniform_on_dead_rows",
-            "Your dead row looks at everything alike: all its scores are the same.",
+            "Your fully masked row gives all keys the same weight; zeros are wanted.",
             filled(-1e9),
-        ),
-        Misconception(
-            "dead_row_let_in",
-            "Your dead row is a softmax over keys that it may not attend to.",
-            dead_row_let_in,
         ),
         *several(
             "not_low_enough",
             "Your blocked scores are not low enough: an allowed one is lower.",
-            filled(-10.0),
-            filled(-50.0),
-            filled(-10.0, again=True),
-            filled(-50.0, again=True),
-            lambda scores, mask: filled(-50.0)(scores, mask) * mask.any(dim=-1, keepdim=True),
-            divided(filled(-50.0, again=True), plainly),
-            lambda scores, mask: (scores - 20.0 * ~mask).softmax(dim=-1),
-            lambda scores, mask: (scores - 1e3 * ~mask).softmax(dim=-1),
-            lambda scores, mask: (scores - 1e3 * ~mask).softmax(dim=-1) * mask,
+            *(filled(low, again=again) for low in (-10.0, -100.0, -1e4) for again in (False, True)),
         ),
         *several(
             "score_zero",
-            "Your blocked scores are 0, which is not no: e to the 0 is 1.",
-            lambda scores, mask: (scores * mask).softmax(dim=-1),
-            lambda scores, mask: (scores * mask).softmax(dim=-1) * mask,
-        ),
-        *several(
-            "truth_values_added",
-            "Your allowed scores are only 1 higher: blocked ones must be far lower.",
-            lambda scores, mask: (scores + mask).softmax(dim=-1),
-            lambda scores, mask: (scores + mask).softmax(dim=-1) * mask,
-        ),
-        Misconception(
-            "zero_times_infinity",
-            "All is NaN, as when truth values are multiplied by -inf: 0 times infinity.",
-            lambda scores, mask: (scores + ~mask * -torch.inf).softmax(dim=-1),
+            "Your blocked scores are 0 in the softmax, where they still weigh e⁰ = 1.",
+            filled(0.0),
+            filled(0.0, again=True),
         ),
         Misconception(
             "after_the_softmax",
-            "Your rows don't sum to 1: you mask after the softmax.",
-            weights_then_zero,
-        ),
-        Misconception(
-            "divided_again",
-            "You mask after the softmax and divide again: 0/0 where a key was loud.",
-            divided(weights_then_zero, plainly),
-        ),
-        Misconception(
-            "divided_safely",
-            "A blocked key with a huge score silences the allowed ones in your rows.",
-            divided(weights_then_zero, safely),
-        ),
-        *several(
-            "bare_exp",
-            "You take exp of the scores as they are: large ones overflow.",
-            divided(exp_then_zero, plainly),
-            divided(exp_of_filled, plainly),
-        ),
-        *several(
-            "bare_exp_safely",
-            "Dead rows are right, but you take exp of scores that overflow.",
-            divided(exp_then_zero, safely),
-            divided(exp_then_zero, where_positive),
-            divided(exp_then_zero, without_nan),
-            divided(exp_of_filled, safely),
-            divided(exp_of_filled, without_nan),
-        ),
-        *several(
-            "one_maximum_for_all",
-            "Your rows share one maximum: in a row far below it every exp is 0.",
-            divided(exp_below_all, plainly),
-            divided(exp_below_all, safely),
-            divided(exp_below_all_allowed, plainly),
-            divided(exp_below_all_allowed, safely),
+            "Your weights are masked after the softmax: the rest no longer sums to 1.",
+            lambda scores, mask: scores.softmax(dim=-1) * mask,
         ),
         *several(
             "inverted",
-            "Your weights go to the blocked keys: True = may attend.",
+            "Your weights go to the blocked keys: True means may attend.",
             lambda scores, mask: filled(-1e9, again=True)(scores, ~mask),
             lambda scores, mask: filled(-1e9)(scores, ~mask),
             lambda scores, mask: filled(-torch.inf)(scores, ~mask),
-        ),
-        *several(
-            "one_inverted",
-            "You close the door twice, once on the wrong keys: True = may attend.",
-            lambda scores, mask: filled(-1e9)(scores, ~mask) * mask,
-            lambda scores, mask: filled(-1e9)(scores, mask) * ~mask,
         ),
         *several(
             "over_queries",
             "Your softmax runs over the queries; the weights of one query sum to 1.",
             filled(-1e9, dim=-2),
             filled(-1e9, dim=-2, again=True),
-        ),
-        Misconception(
-            "over_queries_nan",
-            "Your softmax runs over the queries, and a column without a query is NaN.",
             filled(-torch.inf, dim=-2),
-        ),
-        *several(
-            "fixed_axis",
-            "Your softmax's axis is counted from the front; the keys are dim=-1.",
-            *(
-                filled(value, dim, again)
-                for dim in (0, 1, None)
-                for value, again in ((-torch.inf, False), (-1e9, False), (-1e9, True))
-            ),
         ),
         Misconception(
             "mask_ignored",
@@ -455,8 +310,8 @@ masked_softmax = Exercise(
     ),
     hints=(
         "What must a blocked score be before the softmax, so that its weight is 0 after it?",
-        "Fill blocked scores with a very low number, not -inf: a row of -inf becomes NaN. What do"
-        " the weights of a dead row look like then, and what should they be?",
+        "Fill blocked scores with a very low number, not -inf: a row of -inf becomes NaN. What"
+        " are the weights of a fully masked row then, and what should they be?",
         "Fill twice: scores.masked_fill(~mask, very low) before the softmax over the last axis, and"
         " masked_fill(~mask, 0.0) after it. torch.finfo(scores.dtype).min is the lowest number.",
     ),
@@ -475,11 +330,12 @@ masked_softmax = Exercise(
         ),
         Property(
             "nan_gradient",
-            "the gradient that flows back to the scores, with a dead row",
-            "The weights are right, but the gradient of a dead row is NaN.",
+            "the gradient that flows back to the scores, with a fully masked row",
+            "The weights are right, but the gradient of the scores is NaN.",
             nan_in_gradient,
         ),
         same_gradient(softmax_row_by_row, ("scores", "mask"), dead_row),
+        same_gradient(softmax_row_by_row, ("scores", "mask"), far_rows),
     ),
 )
 
@@ -490,8 +346,11 @@ masked_softmax = Exercise(
 def blocked_if_either(future, padding):
     """Pair by pair: blocked if the key lies in the future or is padding."""
     rows = [
-        [[bool(future[q, k] or pad[k]) for k in range(len(pad))] for q in range(len(future))]
-        for pad in padding
+        [
+            [by_future or by_padding for by_future, by_padding in zip(row, pad, strict=True)]
+            for row in future.tolist()
+        ]
+        for pad in padding.tolist()
     ]
     return torch.tensor(rows)  # (B, T_q, T_k)
 
@@ -503,13 +362,21 @@ combine_masks = Exercise(
     returns=("blocked",),
     oracle=blocked_if_either,
     cases=(
+        Case("the example: two sentences, two tokens", (truths("01", "00"), truths("00", "01"))),
         Case("one sentence, no padding", (truths("011", "001", "000"), truths("000"))),
         Case("two sentences, one is padded", (truths("011", "001", "000"), truths("000", "001"))),
         Case(
             "more queries than keys",
             (truths("0111", "0011", "0001", "0000", "1000"), truths("0011", "0001", "0000")),
         ),
-        Case("as many sentences as tokens", (truths("01", "00"), truths("01", "00"))),
+        Case(
+            "as many sentences as tokens",
+            (truths("011", "001", "000"), truths("011", "000", "001")),
+        ),
+        Case(
+            "300 keys, twenty queries",
+            (torch.ones(20, 300, dtype=torch.bool).triu(270), normal(20, 2, 300) > 1),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -519,42 +386,27 @@ combine_masks = Exercise(
         ),
         Misconception(
             "allowed",
-            "Your result is True where attention is allowed; True = blocked is wanted.",
+            "Your result is True where attention is allowed; True must mean blocked.",
             lambda future, padding: ~(future | padding[:, None, :]),
         ),
         Misconception(
-            "allowed_by_habit",
-            "You read both masks as True = may attend; here True = blocked.",
-            lambda future, padding: ~(future & padding[:, None, :]),
-        ),
-        Misconception(
             "exactly_one",
-            "A key that both masks block is open in yours: or, not either-or.",
+            "Your result is False where both masks block; one is enough, and so are both.",
             lambda future, padding: future ^ padding[:, None, :],
         ),
         Misconception(
             "query_axis_missing",
-            "The padding needs an axis for the queries: (B, 1, T_k).",
+            "Your result is future | padding: padding needs an axis for queries, (B, 1, T_k).",
             lambda future, padding: future | padding,
         ),
         Misconception(
             "queries_padded",
-            "You block padded queries, rows; it is the keys that must not be seen.",
+            "Your result blocks padded queries; it is the padded keys that are to be blocked.",
             lambda future, padding: future | padding[:, :, None],
-        ),
-        Misconception(
-            "only_future",
-            "Your result holds the future only: padding may be attended to.",
-            lambda future, padding: future.expand(len(padding), -1, -1),
-        ),
-        Misconception(
-            "only_padding",
-            "Your result holds the padding only: the future may be attended to.",
-            lambda future, padding: padding[:, None, :].expand(-1, len(future), -1),
         ),
         *several(
             "numbers",
-            "Your result holds numbers; truth values are wanted.",
+            "Your result holds numbers; torch.bool is wanted.",
             *in_numbers(blocked_if_either),
             *in_numbers(lambda future, padding: future.int() + padding[:, None, :].int()),
         ),
@@ -565,7 +417,7 @@ combine_masks = Exercise(
         ),
         *several(
             "one_inverted",
-            "You turn only one of the two masks round; both mean True = blocked.",
+            "Your result is that of one mask inverted; True means blocked in both.",
             lambda future, padding: future | ~padding[:, None, :],
             lambda future, padding: ~future | padding[:, None, :],
             lambda future, padding: future & ~padding[:, None, :],
@@ -600,20 +452,23 @@ to_mha_mask = Exercise(
     returns=("attn_mask",),
     oracle=head_by_head,
     cases=(
+        Case("the example: two sentences, two heads", (truths("10", "11")[:, None, :], 2)),
         Case("one sentence, one head", (mha_two[:1], 1)),
         Case("one sentence, three heads", (mha_two[:1], 3)),
         Case("two sentences, three heads", (mha_two, 3)),
         Case("three sentences, two heads", mha_three),
+        Case("sentences, heads, queries and keys: three each", (normal(8, 3, 3, 3) > 0, 3)),
+        Case("sixteen heads, 100 keys", (normal(9, 2, 4, 100) > 0, 16)),
     ),
     misconceptions=(
         Misconception(
             "uninverted",
-            "Your mask still says True = may attend; True = blocked is wanted.",
+            "Your mask still says True = may attend; True must mean blocked.",
             lambda mask, n_heads: mask.repeat_interleave(n_heads, dim=0),
         ),
         Misconception(
             "heads_outside",
-            "You repeat the whole batch; each sentence's heads stand side by side.",
+            "Your masks repeat the whole batch; each sentence's copies stand side by side.",
             lambda mask, n_heads: ~mask.repeat(n_heads, 1, 1),
         ),
         Misconception(
@@ -623,7 +478,7 @@ to_mha_mask = Exercise(
         ),
         Misconception(
             "no_heads",
-            "Your mask has one table per sentence; one per sentence and head is wanted.",
+            "Your result has one mask per sentence; one per sentence and head is wanted.",
             lambda mask, n_heads: ~mask,
         ),
         Misconception(
@@ -633,28 +488,16 @@ to_mha_mask = Exercise(
         ),
         Misconception(
             "transposed",
-            "Queries and keys have changed places in your mask.",
+            "Queries and keys are swapped in your mask.",
             lambda mask, n_heads: ~mask.transpose(1, 2).repeat_interleave(n_heads, dim=0),
         ),
         *several("additive", ADDITIVE, *to_be_added(lambda *args: ~head_by_head(*args))),
         *several("ones_and_zeros", ONES_AND_ZEROS, *in_numbers(head_by_head)),
-        Misconception(
-            "bitwise_not_on_numbers",
-            "Your mask blocks everything, as ~ on numbers does: -1 and -2 are both true.",
-            lambda mask, n_heads: torch.ones_like(head_by_head(mask, n_heads)),
-        ),
-        Misconception(
-            "rows_repeated",
-            "Your mask repeats each query's row; a sentence's whole table is wanted.",
-            lambda mask, n_heads: (
-                (~mask).repeat_interleave(n_heads, dim=1).view(-1, *mask.shape[1:])
-            ),
-        ),
     ),
     hints=(
-        "Two things change: what True means, and how many tables there are.",
+        "Two things change: what True means, and how many masks there are.",
         "The order is: sentence 0 for every head, then sentence 1 for every head, and so on.",
-        "~mask turns the meaning round. `repeat` puts copies of the whole batch one behind the"
+        "~mask inverts the meaning. `repeat` puts copies of the whole batch one behind the"
         " other; repeat_interleave(n_heads, dim=0) puts the copies of each sentence together.",
     ),
 )
@@ -663,21 +506,34 @@ to_mha_mask = Exercise(
 # --- first_leak -----------------------------------------------------------------------------------
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Suspect:
     """A layer x (T, d) → (T, d) that sums up what its mask allows. Starts in training mode.
 
-    `mask` (T, T) says who sees whom; `in_training` is another one for training mode. With `dropout`
-    the outputs are random in training mode, as with nn.Dropout. A shorter x uses the mask's corner.
+    `mask` (T, T) says who attends to whom, or (d, T, T), for each of the d numbers of a vector;
+    `in_training` is another one for training mode. With `dropout` the outputs are random in
+    training mode, as with nn.Dropout. A `centred` layer takes off each vector's mean first, as
+    layer norm does. One that `compares` weighs vectors by a softmax over their dot products. A
+    shorter x uses the mask's corner.
     """
 
     mask: torch.Tensor
     in_training: torch.Tensor | None = None
     dropout: bool = False
+    centred: bool = False
+    compares: bool = False
     training: bool = True
 
     def __eq__(self, other):  # whatever its mode
         return isinstance(other, Suspect) and torch.equal(self.mask, other.mask)
+
+    def __repr__(self):
+        notes = [leaks_of(self.mask)]
+        if self.in_training is not None:
+            notes.append(f"in training mode {leaks_of(self.in_training)}")
+        if self.dropout:
+            notes.append("dropout in training mode")
+        return f"Suspect({'; '.join(notes)})"
 
     def train(self, mode=True):
         """Switch to training mode, or with False to evaluation mode."""
@@ -690,94 +546,76 @@ class Suspect:
 
     def __call__(self, x):
         other = self.training and self.in_training is not None
-        mask = self.in_training if other else self.mask  # (T, T)
-        share = torch.arange(1.0, len(x) + 1)  # (T,): unequal, so that nothing cancels
-        out = (mask[: len(x), : len(x)] * share) @ x  # (T, d)
+        mask = (self.in_training if other else self.mask)[..., : len(x), : len(x)]
+        seen = x - x.mean(dim=1, keepdim=True) if self.centred else x  # (T, d)
+        if self.compares:
+            out = (seen @ seen.T).masked_fill(mask == 0, -torch.inf).softmax(dim=-1) @ seen
+        else:
+            share = torch.arange(1.0, len(x) + 1)  # (T,): unequal, so that nothing cancels
+            by_number = (mask * share).expand(x.shape[1], -1, -1)  # (d, T, T)
+            out = (by_number @ seen.T[:, :, None])[:, :, 0].T  # (T, d)
         return out * (torch.rand_like(out) + 0.5) if self.training and self.dropout else out
 
 
-def first_moved(model, x, before):
-    """The first position whose output is no longer `before` when what stands behind it changes."""
-    for t in range(len(x)):
-        changed = x.clone()
-        changed[t + 1 :] += 1.0
-        if not torch.equal(model(changed)[t], before[t]):
-            return torch.tensor(t)
-    return torch.tensor(len(x))
+def leaks_of(mask):
+    """In words which positions attend to later ones: "causal, but 3 attends to 4"."""
+    T = mask.shape[-1]
+    leaks = (mask != 0).view(-1, T, T).any(dim=0).triu(1).nonzero().tolist()
+    if not leaks:
+        return "causal"
+    if len(leaks) == T * (T - 1) // 2 > 1:
+        return "no mask"
+    return "causal, but " + " and ".join(f"{query} attends to {key}" for query, key in leaks)
 
 
-def try_every_position(model, x):
-    """In evaluation mode, change everything behind a position, and see whether it moves."""
-    model.eval()
-    return first_moved(model, x, model(x))
+def renew(future):
+    """Other vectors, at random."""
+    return torch.randn_like(future)
+
+
+def add_one(future):
+    return future + 1.0
 
 
 def leak_search(
+    change=renew,
     first=lambda t: t + 1,
     end=lambda t: None,
     training=False,
     keep=min,
     no_leak=lambda T: T,
-    tolerance=0.0,
 ):
-    """A search that changes the places first(t) … end(t) − 1, and keeps one of those it finds."""
+    """A search that changes positions first(t) … end(t) − 1, and keeps one of those it finds."""
 
     def search(model, x):
         model.train(training)
         before, found = model(x), []
         for t in range(len(x)):
             changed = x.clone()
-            changed[first(t) : end(t)] += 1.0
-            if not torch.allclose(model(changed)[t], before[t], rtol=0.0, atol=tolerance):
+            changed[first(t) : end(t)] = change(x[first(t) : end(t)])
+            if not torch.equal(model(changed)[t], before[t]):
                 found.append(t)
         return torch.tensor(keep(found, default=no_leak(len(x))))
 
     return search
 
 
-def both_modes(model, x):
-    """The smaller of what the two modes show."""
-    return torch.min(leak_search()(model, x), leak_search(training=True)(model, x))
+def change_every_future(model, x):
+    """In evaluation mode, renew everything behind a position, and see whether it moves."""
+    return leak_search()(model, x)
 
 
-def eval_too_late(model, x):
-    """Compares outputs in evaluation mode with one in training mode."""
-    before = model(x)
-    model.eval()
-    return first_moved(model, x, before)
-
-
-def future_reordered(model, x):
-    """Turn the order of the future round."""
-    model.eval()
-    before = model(x)
-    for t in range(len(x)):
-        changed = torch.cat([x[: t + 1], x[t + 1 :].flip(0)])  # (T, d)
-        if not torch.allclose(model(changed)[t], before[t]):
-            return torch.tensor(t)
-    return torch.tensor(len(x))
-
-
-def last_changed(model, x):
-    """Change the last position once, and see who moves before it."""
-    model.eval()
-    changed = x.clone()
-    changed[-1] += 1.0
-    moved = (model(changed) != model(x)).any(dim=1)[:-1].tolist()
-    return torch.tensor(moved.index(True) if True in moved else len(x))
-
-
-def changed_key(shift=0):
-    """The first position whose change moves something before it, and how far from it to point."""
+def source_of_the_leak(change):
+    """The first position whose change moves an output before it."""
 
     def search(model, x):
         model.eval()
         before = model(x)
         for t in range(len(x)):
             changed = x.clone()
-            changed[t] += 1.0
+            changed[t] = change(x[t])
             if not torch.equal(model(changed)[:t], before[:t]):
-                return torch.tensor(t + shift)
+                return torch.tensor(t)
         return torch.tensor(len(x))
 
     return search
@@ -786,117 +624,127 @@ def changed_key(shift=0):
 def triangle(T, entries):
     """A causal mask (T, T) of numbers, but for some entries {(query, key): number}."""
     mask = torch.ones(T, T).tril()
-    for place, number in entries.items():
-        mask[place] = number
+    for pair, number in entries.items():
+        mask[pair] = number
     return mask
 
 
-tight = triangle(5, {})
-near = triangle(7, {(3, 4): 1, (5, 6): 1})
-far = triangle(6, {(1, 4): 1, (4, 5): 1})
+changes = (renew, add_one)
+tight, five = triangle(5, {}), triangle(5, {(1, 3): 1})
 used, trained = triangle(6, {(2, 5): 1, (4, 5): 1}), triangle(6, {(1, 0): 0})
+in_the_last_number = torch.stack([tight, tight, triangle(5, {(2, 4): 1})])  # (d, T, T)
+difference = triangle(6, {(2, 4): 1 / 5, (2, 5): -1 / 6})  # times the shares 5 and 6: 1 and −1
+whole_numbers = torch.tensor([[3.0, 1.0], [2.0, 6.0], [0.0, 4.0], [5.0, 3.0], [1.0, 7.0]])
 
 first_leak = Exercise(
     id="first_leak",
     lesson=4,
     signature="first_leak(model, x (T, d)) → position ()",
     returns=("position",),
-    oracle=try_every_position,
+    oracle=change_every_future,
     cases=(
-        Case("everybody sees everything", (Suspect(torch.ones(4, 4)), normal(10, 4, 2))),
+        Case("the example", (Suspect(truths("100", "111", "111")), torch.ones(3, 2))),
+        Case("every position attends to all", (Suspect(torch.ones(4, 4)), normal(10, 4, 2))),
         Case("no leak: the answer is T", (Suspect(tight), normal(11, 5, 3))),
-        Case("a leak from the next position", (Suspect(near), normal(12, 7, 2))),
-        Case("a leak from farther away", (Suspect(far), normal(13, 6, 3))),
+        Case(
+            "one position: nothing stands behind it", (Suspect(torch.ones(1, 1)), normal(9, 1, 4))
+        ),
+        Case(
+            "a leak from the next position",
+            (Suspect(triangle(7, {(3, 4): 1, (5, 6): 1})), normal(12, 7, 2)),
+        ),
+        Case(
+            "a leak from farther away",
+            (Suspect(triangle(6, {(1, 4): 1, (4, 5): 1})), normal(13, 6, 3)),
+        ),
+        Case(
+            "the first leak is neither the nearest nor the farthest",
+            (Suspect(triangle(7, {(1, 5): 1, (3, 4): 1, (4, 6): 1})), normal(18, 7, 2)),
+        ),
         Case(
             "a leak into the last position but one",
             (Suspect(triangle(4, {(2, 3): 1})), normal(16, 4, 2)),
         ),
         Case("a faint leak", (Suspect(triangle(8, {(2, 6): 1e-4})), normal(17, 8, 3))),
-        Case("another mask in training mode", (Suspect(used, trained), normal(14, 6, 2))),
+        Case("all vectors are 0", (Suspect(five), torch.zeros(5, 2))),
         Case(
-            "no leak, but dropout in training mode", (Suspect(tight, None, True), normal(15, 5, 2))
+            "only the last number of each vector leaks",
+            (Suspect(in_the_last_number), normal(19, 5, 3)),
         ),
+        Case(
+            "vectors are weighed by a softmax",
+            (Suspect(triangle(6, {(2, 3): 1, (4, 5): 1}), compares=True), normal(20, 6, 3)),
+        ),
+        Case(
+            "vectors are weighed by a softmax, no leak",
+            (Suspect(tight, compares=True), normal(21, 5, 2)),
+        ),
+        Case(
+            "each vector's mean is taken off first: adding 1 to all its numbers shows nothing",
+            (Suspect(triangle(5, {(1, 3): 1, (3, 4): 1}), centred=True), whole_numbers),
+        ),
+        Case(
+            "the difference of two later vectors leaks",
+            (Suspect(difference), torch.arange(12.0).view(6, 2)),
+        ),
+        Case("another mask in training mode", (Suspect(used, trained), normal(14, 6, 2))),
+        Case("a leak in training mode only", (Suspect(tight, five), normal(22, 5, 2))),
+        Case(
+            "no leak, but dropout in training mode",
+            (Suspect(tight, dropout=True), normal(15, 5, 2)),
+        ),
+        Case("40 positions", (Suspect(triangle(40, {(7, 38): 1})), normal(23, 40, 2))),
     ),
     misconceptions=(
-        Misconception(
-            "changes_the_past",
-            "You change the past: that may move a position; only the future may not.",
-            leak_search(first=lambda t: 0, end=lambda t: t),
-        ),
-        Misconception(
+        *several(
             "always_0",
-            "Your answer is always 0, as if whatever you change were a leak.",
-            leak_search(first=lambda t: t),
+            "Your answer is 0 for every model, as if whatever is changed were a leak.",
+            *(leak_search(change, first=lambda t: t) for change in changes),
         ),
-        Misconception(
+        *several(
             "training_mode",
-            "You test in training mode: dropout looks like a leak, and hides real ones.",
-            leak_search(training=True),
+            "Your answers are those of training mode; call model.eval() first.",
+            *(leak_search(change, training=True) for change in changes),
         ),
-        Misconception(
+        *several(
             "only_the_next",
-            "You change the next position only: leaks from farther away stay hidden.",
-            leak_search(end=lambda t: t + 2),
+            "Your answers are those of a test that changes the next position only.",
+            *(leak_search(change, end=lambda t: t + 2) for change in changes),
         ),
-        Misconception(
-            "only_the_last",
-            "You change the last position only: leaks from nearer ones stay hidden.",
-            last_changed,
+        *several(
+            "skips_the_next",
+            "Your answers are those of a test that leaves the next position as it is.",
+            *(leak_search(change, first=lambda t: t + 2) for change in changes),
         ),
-        Misconception(
+        *several(
             "the_source",
-            "You give the position that was changed; wanted is the one that moved.",
-            changed_key(),
-        ),
-        Misconception(
-            "before_the_source",
-            "You give the position before the one changed; wanted is the one that moved.",
-            changed_key(shift=-1),
+            "Your answer is the position that was changed; the one that moved is wanted.",
+            *map(source_of_the_leak, changes),
         ),
         *several(
             "no_leak_is_T",
             "Without a leak the answer is T, the number of positions.",
-            leak_search(no_leak=lambda T: T - 1),
-            leak_search(no_leak=lambda T: -1),
+            *(
+                leak_search(change, no_leak=no_leak)
+                for change in changes
+                for no_leak in (lambda T: T - 1, lambda T: -1)
+            ),
         ),
-        Misconception(
-            "skips_the_next",
-            "You leave the next position as it is: a leak from there stays hidden.",
-            leak_search(first=lambda t: t + 2),
-        ),
-        Misconception(
-            "tolerant",
-            "You overlook a faint leak: your comparison tolerates too much.",
-            leak_search(tolerance=1e-2),
-        ),
-        Misconception(
-            "reorders_the_future",
-            "You reorder the future: where only one position is left, nothing changes.",
-            future_reordered,
-        ),
-        Misconception(
-            "both_modes",
-            "You look in both modes: dropout in training mode looks like a leak.",
-            both_modes,
-        ),
-        Misconception(
-            "eval_too_late",
-            "You compare with an output in training mode: eval() comes too late.",
-            eval_too_late,
-        ),
-        Misconception(
+        *several(
             "the_last_leak",
-            "You give the last position that leaks; the first is wanted.",
-            leak_search(keep=max),
+            "Your answer is the last position that leaks; the first is wanted.",
+            *(leak_search(change, keep=max) for change in changes),
         ),
     ),
     hints=(
-        "What may a position depend on? Change everything else, and look at that position only.",
-        "For each position t in turn: copy x, change all that stands behind t, and compare the"
-        " output at t with what it was. And in which mode does a model answer the same twice?",
+        "What may a position depend on? Change everything else, and watch that position only.",
+        "For each position t in turn: copy x, put random numbers in place of all that stands behind"
+        " t, and compare the output at t with what it was. And in which mode does a model answer"
+        " the same twice?",
         "First model.eval() and before = model(x). In the loop: changed = x.clone(), then"
-        " changed[t + 1:] += 1, and if model(changed)[t] differs from before[t], t is the answer,"
-        " as torch.tensor(t). After the loop it is torch.tensor(len(x)).",
+        " changed[t + 1:] = torch.randn_like(changed[t + 1:]), and if model(changed)[t] differs"
+        " from before[t], t is the answer, as torch.tensor(t). After the loop it is"
+        " torch.tensor(len(x)).",
     ),
 )
 

@@ -1,16 +1,20 @@
 """The exercises of lesson 3, as data: reference, cases, known mistakes, hints.
 
-Masks are True where a query may attend; every query has a key that it may attend to.
+Masks are True where a query may attend; every query has a key that it may attend to. Scores near
+10,000 are whole numbers and 100 apart: a float32 of that size has no digits for less, and a right
+answer may round on its way.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from math import exp, sqrt
+from math import log, sqrt
 
 import torch
 from torch.nn import functional as F
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
+from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
 
 # --- sdpa -----------------------------------------------------------------------------------------
@@ -31,22 +35,8 @@ def attend(query, key, value, mask=None, scale=None, dim=-1, low=-torch.inf):
     return blocked(query @ key.mT * scale, mask, low).softmax(dim) @ value
 
 
-def raw_weights(query, key):
-    return (query @ key.mT / sqrt(query.shape[-1])).softmax(-1)
-
-
-def attend_mask_as_factor(query, key, value, mask=None):
-    scores = query @ key.mT / sqrt(query.shape[-1])
-    return (scores if mask is None else scores * mask).softmax(-1) @ value
-
-
-def attend_mask_added(query, key, value, mask=None):
-    scores = query @ key.mT / sqrt(query.shape[-1])
-    return (scores if mask is None else scores + mask).softmax(-1) @ value
-
-
 def attend_masked_late(query, key, value, mask=None):
-    weights = raw_weights(query, key)
+    weights = (query @ key.mT / sqrt(query.shape[-1])).softmax(-1)
     return (weights if mask is None else weights * mask) @ value
 
 
@@ -54,31 +44,8 @@ def attend_inverted(query, key, value, mask=None):
     return attend(query, key, value, None if mask is None else ~mask)
 
 
-def attend_without_softmax(query, key, value, mask=None):
-    scores = query @ key.mT / sqrt(query.shape[-1])
-    return (scores if mask is None else scores * mask) @ value
-
-
 def attend_scaled_late(query, key, value, mask=None):
     return attend(query, key, value, mask, scale=1.0) / sqrt(query.shape[-1])
-
-
-def attend_rescaled(query, key, value, mask=None):
-    weights = raw_weights(query, key)
-    if mask is not None:
-        weights = weights * mask / (weights * mask).sum(dim=-1, keepdim=True)
-    return weights @ value
-
-
-def attend_zeros_masked(query, key, value, mask=None):
-    scores = query @ key.mT / sqrt(query.shape[-1])
-    scores = scores if mask is None else (scores * mask).masked_fill(scores * mask == 0, -torch.inf)
-    return scores.softmax(-1) @ value
-
-
-def attend_inf_times_zero(query, key, value, mask=None):
-    scores = query @ key.mT / sqrt(query.shape[-1])
-    return (scores if mask is None else scores + ~mask * -torch.inf).softmax(-1) @ value
 
 
 def attend_reshaped(query, key, value, mask=None):
@@ -87,42 +54,30 @@ def attend_reshaped(query, key, value, mask=None):
     return blocked(scores, mask).softmax(-1) @ value
 
 
-def attend_over_all_pairs(query, key, value, mask=None):
-    scores = blocked(query @ key.mT / sqrt(query.shape[-1]), mask)  # (B, T_q, T_k)
-    return scores.flatten(1).softmax(-1).view(scores.shape) @ value
-
-
-def only_weights(query, key, value, mask=None):
-    return blocked(query @ key.mT / sqrt(query.shape[-1]), mask).softmax(-1)
-
-
 def tensors(seed: int, B: int, T_q: int, T_k: int, d_k: int, d_v: int, scale: float = 1.0):
     """A query, a key and a value of these sizes."""
     query, key = normal(seed, B, T_q, d_k, scale=scale), normal(seed + 1, B, T_k, d_k, scale=scale)
     return query, key, normal(seed + 2, B, T_k, d_v)
 
 
-pair_mask = torch.tensor(
-    [
-        [True, False, False, True, False],
-        [False, True, True, True, False],
-        [True, True, False, False, True],
-    ]
-)
-padding = torch.tensor([[[True] * 4 + [False] * 3], [[True] * 2 + [False] * 5]])  # (2, 1, 7)
-loud = (
-    torch.tensor([[[30.0, 0.0, 1.0, 0.0], [0.0, 2.0, 0.0, 1.0]]]),
-    torch.tensor([[[10.0, 1.0, 0.0, 1.0], [0.0, 1.0, 2.0, 0.0], [0.0, -1.0, 1.0, 2.0]]]),
-    normal(48, 1, 3, 2),
-    torch.tensor([[False, True, True], [True, True, False]]),
-)
+def rows_of(*rows) -> torch.Tensor:
+    """One sentence, (1, T, d)."""
+    return torch.tensor([rows], dtype=torch.float32)
+
+
+pair_mask = truths("10010", "01110", "11001")
+padding = truths("1111000", "1100000")[:, None, :]  # (2, 1, 7)
+two_tables = torch.stack([truths("1000", "0110", "1101"), truths("1111", "0010", "1001")])
+example = (rows_of([1] * 4), rows_of([1, 1, 0, 0], [0] * 4), rows_of([10], [20]))
+both_ends = (rows_of([1], [-1]), rows_of([10000], [9900], [9800]), rows_of([1], [2], [5]))
+far_apart = (rows_of([1]), rows_of([10000], [-10000]), rows_of([1], [2]), truths("01"))
 silent = (
-    torch.tensor([[[1.0, 0.0, 2.0]]]),
-    torch.tensor([[[0.0, 2.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 1.0], [1.0, 1.0, 1.0]]]),
+    rows_of([1, 0, 2]),
+    rows_of([0, 2, 0], [1, 1, 0], [2, 0, 1], [1, 1, 1]),
     normal(49, 1, 4, 2),
-    torch.tensor([[True, True, False, True]]),
+    truths("1101"),
 )
-gradient_inputs = (*tensors(40, 2, 3, 5, 6, 4), pair_mask)
+names = ("query", "key", "value", "mask")
 
 sdpa = Exercise(
     id="sdpa",
@@ -134,20 +89,25 @@ sdpa = Exercise(
     returns=("context",),
     oracle=torch_sdpa,
     cases=(
-        Case(
-            "one query, two keys, a value of one number",
-            (
-                torch.tensor([[[1.0, 1.0, 0.0, 1.0]]]),
-                torch.tensor([[[2.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, -1.0]]]),
-                torch.tensor([[[1.0], [0.0]]]),
-            ),
-        ),
+        Case("the example: one query, two keys", example),
         Case("three queries, five keys", tensors(0, 1, 3, 5, 4, 2)),
         Case("a batch of two", tensors(10, 2, 4, 6, 9, 5, scale=1.5)),
+        Case("all five sizes are 3", tensors(60, 3, 3, 3, 3, 3)),
         Case("a mask of its own for every query", (*tensors(20, 4, 3, 5, 8, 6), pair_mask)),
         Case("a mask for the padding of each sentence", (*tensors(30, 2, 4, 7, 3, 5), padding)),
-        Case("a masked key whose score is 150", loud),
+        Case(
+            "a mask of its own for every query of every sentence",
+            (*tensors(70, 2, 3, 4, 5, 6), two_tables),
+        ),
+        Case(
+            "a mask (T_q, T_k), with as many sentences as queries",
+            (*tensors(80, 3, 3, 5, 2, 4), pair_mask),
+        ),
+        Case("scores near 10,000, and near -10,000", both_ends),
+        Case("a masked key has the highest score", (*both_ends, truths("011", "110"))),
+        Case("a masked key scores 10,000, the other one -10,000", far_apart),
         Case("a key that may be attended to and scores 0", silent),
+        Case("300 keys", (*tensors(90, 1, 2, 300, 5, 3), normal(93, 2, 300) > 0)),
     ),
     misconceptions=(
         Misconception(
@@ -163,66 +123,19 @@ sdpa = Exercise(
             ),
         ),
         Misconception(
-            "multiplied",
-            "Your scores are multiplied by √d_k; they must be divided by it.",
-            lambda query, key, value, mask=None: attend(
-                query, key, value, mask, sqrt(query.shape[-1])
-            ),
-        ),
-        Misconception(
-            "root_of_keys",
-            "Your scores are divided by √T_k, the number of keys; √d_k is wanted.",
-            lambda query, key, value, mask=None: attend(
-                query, key, value, mask, 1 / sqrt(key.shape[-2])
-            ),
-        ),
-        Misconception(
-            "root_of_d_v",
-            "Your scores are divided by √d_v, the width of a value; √d_k is wanted.",
-            lambda query, key, value, mask=None: attend(
-                query, key, value, mask, 1 / sqrt(value.shape[-1])
-            ),
-        ),
-        Misconception(
-            "root_of_queries",
-            "Your scores are divided by √T_q, the number of queries; √d_k is wanted.",
-            lambda query, key, value, mask=None: attend(
-                query, key, value, mask, 1 / sqrt(query.shape[-2])
-            ),
-        ),
-        Misconception(
             "reshaped_not_transposed",
-            "Your key is reshaped, which mixes its rows up; transpose it: key.mT.",
+            "Your output is what you get when key is reshaped, not transposed: key.mT.",
             attend_reshaped,
         ),
         Misconception(
             "scaled_after_softmax",
-            "You divide by √d_k after the softmax: the weights no longer sum to 1.",
+            "Your output is what you get when √d_k divides after the softmax, not before.",
             attend_scaled_late,
         ),
-        *(
-            Misconception(
-                f"softmax_over_{name}",
-                f"Your output is what you get when the softmax runs over the {name}.",
-                partial(attend, dim=dim, low=low),
-            )
-            for name, dim in (("queries", -2), ("batch", 0))
-            for low in (-torch.inf, -1e9)
-        ),
-        Misconception(
-            "softmax_over_all",
-            "Your softmax runs over all pairs at once; each query wants weights of its own.",
-            attend_over_all_pairs,
-        ),
-        Misconception(
-            "no_softmax",
-            "Your weights are the scores themselves: the softmax is missing.",
-            attend_without_softmax,
-        ),
-        Misconception(
-            "weights_returned",
-            "You return the weights; they still have to be multiplied by the values.",
-            only_weights,
+        *several(
+            "softmax_over_queries",
+            "Your output is what you get when the softmax runs over the queries.",
+            *(partial(attend, dim=-2, low=low) for low in (-torch.inf, -1e9)),
         ),
         Misconception(
             "mask_ignored",
@@ -231,46 +144,18 @@ sdpa = Exercise(
         ),
         Misconception(
             "mask_inverted",
-            "Your mask is upside down: True means that the query may attend.",
+            "Your output is that of the inverted mask: True means may attend.",
             attend_inverted,
         ),
         Misconception(
             "masked_after_softmax",
-            "You mask after the softmax: what is left no longer sums to 1.",
+            "Your weights are masked after the softmax: the rest no longer sums to 1.",
             attend_masked_late,
         ),
         Misconception(
             "mask_as_factor",
-            "You set masked scores to 0; after the softmax they still weigh e⁰ = 1.",
-            attend_mask_as_factor,
-        ),
-        Misconception(
-            "mask_added",
-            "You add the mask as 0 and 1: masked keys lose a little and stay.",
-            attend_mask_added,
-        ),
-        Misconception(
-            "masked_too_late",
-            "A masked key with a huge score spoils the rest: mask before the softmax.",
-            attend_rescaled,
-        ),
-        Misconception(
-            "zeros_masked",
-            "You mask every score that is 0; a key that may be attended to can score 0.",
-            attend_zeros_masked,
-        ),
-        Misconception(
-            "inf_times_zero",
-            "0 · ∞ is NaN: your mask spoils the scores that it should let through.",
-            attend_inf_times_zero,
-        ),
-        *(
-            Misconception(
-                "mask_too_weak",
-                "Your masked scores are lowered too little: masked keys still get weight.",
-                partial(attend, low=low),
-            )
-            for low in (-1.0, -10.0)
+            "Your masked keys have the score 0; in the softmax they still weigh e⁰ = 1.",
+            partial(attend, low=0.0),
         ),
     ),
     hints=(
@@ -280,7 +165,11 @@ sdpa = Exercise(
         "scores = query @ key.mT / sqrt(d_k); then scores.masked_fill(~mask, -torch.inf) if there"
         " is a mask; then the softmax over the last axis, the keys; then weights @ value.",
     ),
-    properties=(same_gradient(torch_sdpa, ("query", "key", "value", "mask"), gradient_inputs),),
+    properties=(
+        same_gradient(torch_sdpa, names, (*tensors(40, 2, 3, 5, 6, 4), pair_mask)),
+        same_gradient(torch_sdpa, names[:3], tensors(45, 2, 3, 4, 5, 6)),
+        same_gradient(torch_sdpa, names, far_apart),
+    ),
 )
 
 
@@ -288,30 +177,17 @@ sdpa = Exercise(
 
 
 def look_up_key_by_key(query, key, value, sharpness):
-    """Weigh every key by e to the sharpened score, then divide by the sum."""
-    shares = [exp(sharpness * float(row.double() @ query.double())) for row in key]
-    rows = [share / sum(shares) * row.double() for share, row in zip(shares, value, strict=True)]
+    """Weigh every key by e to how far its sharpened score lies below the best one's."""
+    query, key, value = query.double(), key.double(), value.double()
+    scores = torch.stack([sharpness * (row @ query) for row in key])  # (N,)
+    shares = (scores - scores.max()).exp()
+    rows = [share / shares.sum() * row for share, row in zip(shares, value, strict=True)]
     return torch.stack(rows).sum(dim=0).float()  # (d_v,)
 
 
-def one_over_sharpness(query, key, value, sharpness):
-    return ((key @ query) / sharpness).softmax(0) @ value
-
-
-def shares_of_scores(query, key, value, sharpness):
-    scores = sharpness * (key @ query)
-    return scores / scores.sum() @ value
-
-
-def product_of_sharpened(query, key, value, sharpness):
-    return ((sharpness * key) @ (sharpness * query)).softmax(0) @ value
-
-
-def cosines(query, key, value, sharpness):
-    return (sharpness * F.cosine_similarity(key, query[None])).softmax(0) @ value
-
-
 lookup_table = (normal(51, 4, 3), normal(52, 4, 2))
+near_ten_thousand = torch.tensor([[10000.0], [9900.0], [9800.0]])
+three_values = torch.tensor([[1.0], [2.0], [5.0]])
 
 soft_lookup = Exercise(
     id="soft_lookup",
@@ -321,17 +197,13 @@ soft_lookup = Exercise(
     oracle=look_up_key_by_key,
     cases=(
         Case(
-            "two keys, sharpness 1",
-            (
-                torch.tensor([1.0, 0.0]),
-                torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
-                torch.tensor([[1.0], [0.0]]),
-                1,
-            ),
+            "the example: two keys, sharpness 2",
+            (torch.tensor([1.0, 0.0]), torch.eye(2), torch.tensor([[10.0], [20.0]]), 2),
         ),
-        Case("four keys", (normal(50, 3), *lookup_table, 1)),
+        Case("four keys, sharpness 1", (normal(50, 3), *lookup_table, 1)),
         Case("twice as sharp", (normal(50, 3), *lookup_table, 2)),
         Case("blunt: half as sharp", (normal(53, 5), normal(54, 7, 5), normal(55, 7, 3), 0.5)),
+        Case("sharpness 0: every value counts the same", (normal(50, 3), *lookup_table, 0)),
         Case("so sharp that one key gets nearly all", (normal(50, 3), *lookup_table, 12)),
         Case(
             "just as sharp, but two keys fit nearly alike",
@@ -342,6 +214,14 @@ soft_lookup = Exercise(
                 20,
             ),
         ),
+        Case("all scores near 10,000", (torch.tensor([1.0]), near_ten_thousand, three_values, 1)),
+        Case("all scores near -10,000", (torch.tensor([-1.0]), near_ten_thousand, three_values, 1)),
+        Case(
+            "a sharpness of 5,000",
+            (torch.tensor([1.0]), torch.tensor([[-2.0], [2.0], [1.0]]), three_values, 5000),
+        ),
+        Case("N, d_k and d_v are 3", (normal(56, 3), normal(57, 3, 3), normal(58, 3, 3), 1.5)),
+        Case("300 keys", (normal(59, 4), normal(60, 300, 4), normal(61, 300, 2), 0.7)),
     ),
     misconceptions=(
         Misconception(
@@ -356,17 +236,17 @@ soft_lookup = Exercise(
         ),
         Misconception(
             "sharpness_inverted",
-            "Your look-up gets blunter as sharpness grows: multiply, don't divide.",
-            one_over_sharpness,
+            "Your scores are divided by the sharpness, not multiplied by it.",
+            lambda query, key, value, sharpness: ((key @ query) / sharpness).softmax(0) @ value,
         ),
         Misconception(
             "sharpness_after_softmax",
-            "You multiply by the sharpness after the softmax: that scales the answer.",
+            "Your answer is multiplied by the sharpness; the scores should be.",
             lambda query, key, value, sharpness: sharpness * (key @ query).softmax(0) @ value,
         ),
         Misconception(
             "also_divided",
-            "You divide by √d_k too; here the sharpness takes its place.",
+            "Your scores are divided by √d_k too; here the sharpness takes its place.",
             lambda query, key, value, sharpness: (
                 (sharpness * (key @ query) / sqrt(len(query))).softmax(0) @ value
             ),
@@ -377,50 +257,9 @@ soft_lookup = Exercise(
             lambda query, key, value, sharpness: sharpness * (key @ query) @ value,
         ),
         Misconception(
-            "shares_of_scores",
-            "You divide the scores by their sum; the softmax exponentiates first.",
-            shares_of_scores,
-        ),
-        Misconception(
-            "not_normalised",
-            "Your weights e^score do not sum to 1: divide them by their sum.",
-            lambda query, key, value, sharpness: (sharpness * (key @ query)).exp() @ value,
-        ),
-        Misconception(
-            "softmax_twice",
-            "Your softmax runs twice: the second one makes the weights nearly alike.",
-            lambda query, key, value, sharpness: (
-                (sharpness * (key @ query)).softmax(0).softmax(0) @ value
-            ),
-        ),
-        Misconception(
             "sign",
             "Your scores have the wrong sign: the key that fits worst gets most.",
             lambda query, key, value, sharpness: (-sharpness * (key @ query)).softmax(0) @ value,
-        ),
-        Misconception(
-            "sharpness_squared",
-            "You multiply by the sharpness twice: scores have it once.",
-            product_of_sharpened,
-        ),
-        Misconception(
-            "cosine",
-            "You divide by the lengths of query and key; the dot product alone is wanted.",
-            cosines,
-        ),
-        Misconception(
-            "averaged_again",
-            "You divide by the number of keys; the weights average already.",
-            lambda query, key, value, sharpness: (
-                (sharpness * (key @ query)).softmax(0) @ value / len(key)
-            ),
-        ),
-        Misconception(
-            "not_summed",
-            "You weigh the values but do not add them up: one answer is wanted.",
-            lambda query, key, value, sharpness: (
-                (sharpness * (key @ query)).softmax(0)[:, None] * value
-            ),
         ),
     ),
     hints=(
@@ -430,30 +269,36 @@ soft_lookup = Exercise(
         "weights = (sharpness * (key @ query)).softmax(dim=0) has the shape (N,), one weight for"
         " each row of value; weights @ value adds the weighted rows up to (d_v,).",
     ),
+    properties=(
+        same_gradient(
+            look_up_key_by_key,
+            ("query", "key", "value", "sharpness"),
+            (normal(50, 3), *lookup_table, 2),
+        ),
+    ),
 )
 
 
 # --- permute_check --------------------------------------------------------------------------------
 
 
-def squash(x):
-    """Each token for itself."""
-    return x.tanh()
+@dataclass(frozen=True, repr=False)
+class Layer:
+    """A layer (B, T, d) → (B, T, d) whose formula is shown where it is an input."""
+
+    formula: str
+    function: Callable
+
+    def __call__(self, x):
+        return self.function(x)
+
+    def __repr__(self):
+        return f"= {self.formula}"
 
 
-def add_places(x):
-    """A layer that knows places."""
+def add_positions(x):
+    """A layer that knows positions."""
     return x + torch.arange(x.shape[1])[:, None]
-
-
-def running_total(x):
-    """A layer that reads from left to right."""
-    return x.cumsum(dim=1)
-
-
-def right_neighbour(x):
-    """Each token gets the one on its right; the last one the first."""
-    return x.roll(-1, dims=1)
 
 
 def add_total(x):
@@ -464,20 +309,10 @@ def add_total(x):
     return x + total[:, None]
 
 
-def mean_of_all(x):
-    """The same for all tokens."""
-    return x.mean(dim=1, keepdim=True).expand_as(x)
-
-
-def sort_numbers(x):
-    """The numbers of each column by size: whatever the order of the tokens, the same comes out."""
-    return x.sort(dim=1).values
-
-
 def mixed_company(x):
-    """Sentences with a positive sum get places; the others are left alone."""
+    """Sentences with a positive sum get positions; the others are left alone."""
     positive = x.sum(dim=(1, 2), keepdim=True) > 0  # (B, 1, 1)
-    return torch.where(positive, add_places(x), x)
+    return torch.where(positive, add_positions(x), x)
 
 
 def add_to_last(x):
@@ -487,26 +322,40 @@ def add_to_last(x):
 
 def add_to_inner(x):
     """A layer that tells the ends of a sentence from what lies between."""
-    places = torch.arange(x.shape[1])
-    return x + ((places > 0) & (places < x.shape[1] - 1))[:, None]
+    positions = torch.arange(x.shape[1])
+    return x + ((positions > 0) & (positions < x.shape[1] - 1))[:, None]
 
 
-def add_first(x):
-    """Each token and the first one."""
-    return x + x[:, :1]
-
-
-def whisper(x):
-    """The last number of the first token grows by 0.001, and nothing else."""
+def add_a_little(x):
+    """The last number of the first token grows by 0.0002, and nothing else."""
     grown = x.clone()
-    grown[:, 0, -1] += 1e-3
+    grown[:, 0, -1] += 2e-4
     return grown
 
 
 def carry_over(x):
-    """Places again, but what one number gains another loses; the first number stays."""
-    places = torch.arange(x.shape[1])[:, None]  # (T, 1)
-    return x + places * torch.tensor([0.0, 1.0, -1.0])  # (B, T, 3)
+    """Positions again, but what one number gains another loses; the first number stays."""
+    positions = torch.arange(x.shape[1])[:, None]  # (T, 1)
+    return x + positions * torch.tensor([0.0, 1.0, -1.0])  # (B, T, 3)
+
+
+squash = Layer("tanh(x)", torch.tanh)
+with_positions = Layer("x + position", add_positions)
+running_total = Layer("x.cumsum(dim=1)", lambda x: x.cumsum(dim=1))
+right_neighbour = Layer("x.roll(-1, dims=1)", lambda x: x.roll(-1, dims=1))
+with_total = Layer("x + x.sum(dim=1)", add_total)
+mean_of_all = Layer(
+    "x.mean(dim=1), for every token", lambda x: x.mean(dim=1, keepdim=True).expand_as(x)
+)
+sort_numbers = Layer("x.sort(dim=1)", lambda x: x.sort(dim=1).values)
+zeros = Layer("0 · x", torch.zeros_like)
+for_some = Layer("x + position if x.sum() > 0 in that sentence, else x", mixed_company)
+last_known = Layer("x + 1 at the last position, x elsewhere", add_to_last)
+inner_known = Layer("x at the first and the last position, x + 1 between", add_to_inner)
+with_first = Layer("x + x[:, :1]", lambda x: x + x[:, :1])
+a_little = Layer("x, but x[:, 0, -1] + 0.0002", add_a_little)
+carried = Layer("x + position · (0, 1, -1)", carry_over)
+carried_first = Layer("x + position · (-1, 1, 0)", lambda x: carry_over(x.roll(1, 2)).roll(-1, 2))
 
 
 def compare_token_by_token(layer, x, order):
@@ -514,7 +363,7 @@ def compare_token_by_token(layer, x, order):
     straight, shuffled = layer(x), layer(x[:, order])
     kept = [
         all(
-            torch.allclose(shuffled[b, t], straight[b, order[t]], rtol=1e-4, atol=1e-5)
+            torch.allclose(shuffled[b, t], straight[b, order[t]], rtol=0.0, atol=3e-5)
             for t in range(len(order))
         )
         for b in range(len(x))
@@ -524,7 +373,7 @@ def compare_token_by_token(layer, x, order):
 
 def near(one, other):
     """Whether two outputs agree, sentence by sentence: (B, T, d) twice → (B,)."""
-    return torch.isclose(one, other, rtol=1e-4, atol=1e-5).all(dim=-1).all(dim=-1)
+    return torch.isclose(one, other, rtol=0.0, atol=3e-5).all(dim=-1).all(dim=-1)
 
 
 def compare_strictly(layer, x, order, rtol):
@@ -543,9 +392,11 @@ def distances(layer, x, order):
     return (layer(x[:, order]) - layer(x)[:, order]).abs()
 
 
-def order_of(*places: int) -> torch.Tensor:
-    return torch.tensor(places)
+def order_of(*positions: int) -> torch.Tensor:
+    return torch.tensor(positions)
 
+
+three_tokens = rows_of([1], [2], [3])
 
 permute_check = Exercise(
     id="permute_check",
@@ -554,11 +405,12 @@ permute_check = Exercise(
     returns=("kept",),
     oracle=compare_token_by_token,
     cases=(
-        Case("each token for itself", (squash, normal(60, 1, 3, 2), order_of(2, 0, 1))),
+        Case("the example: each token for itself", (squash, three_tokens, order_of(2, 0, 1))),
+        Case("the example: a running total", (running_total, three_tokens, order_of(2, 0, 1))),
         Case("two tokens change places", (squash, normal(61, 2, 3, 4), order_of(1, 0, 2))),
         Case(
-            "a layer that knows places; the first and the last token stay",
-            (add_places, normal(62, 5, 4, 2), order_of(0, 2, 1, 3)),
+            "a layer that knows positions; the first and the last token stay",
+            (with_positions, normal(62, 5, 4, 2), order_of(0, 2, 1, 3)),
         ),
         Case(
             "a layer that reads in order",
@@ -566,95 +418,84 @@ permute_check = Exercise(
         ),
         Case(
             "each token and the sum of all: equal up to rounding",
-            (add_total, normal(154, 3, 7, 9, scale=3.0), order_of(4, 2, 6, 0, 5, 3, 1)),
+            (with_total, normal(154, 3, 7, 9, scale=3.0), order_of(4, 2, 6, 0, 5, 3, 1)),
         ),
         Case(
             "all tokens get the same", (mean_of_all, normal(65, 2, 5, 3), order_of(3, 1, 4, 0, 2))
         ),
+        Case("all outputs are 0", (zeros, normal(73, 2, 3, 2), order_of(2, 0, 1))),
         Case(
             "each token gets its neighbour",
             (right_neighbour, normal(66, 2, 4, 3), order_of(2, 0, 1, 3)),
         ),
         Case("a layer that sorts", (sort_numbers, normal(67, 2, 4, 3), order_of(1, 3, 0, 2))),
         Case(
-            "places for some sentences, not for others",
-            (mixed_company, normal(68, 6, 3, 2), order_of(1, 2, 0)),
+            "positions for some sentences, not for others",
+            (for_some, normal(68, 6, 3, 2), order_of(1, 2, 0)),
         ),
         Case(
-            "only the last place is known, and its token stays",
-            (add_to_last, normal(69, 2, 4, 2), order_of(1, 0, 2, 3)),
+            "only the last position is known, and its token stays",
+            (last_known, normal(69, 2, 4, 2), order_of(1, 0, 2, 3)),
         ),
         Case(
-            "the two inner places are alike, and change their tokens",
-            (add_to_inner, normal(70, 2, 4, 3), order_of(0, 2, 1, 3)),
+            "the two inner positions are alike, and change their tokens",
+            (inner_known, normal(70, 2, 4, 3), order_of(0, 2, 1, 3)),
         ),
         Case(
             "each token and the first one, which was the largest, or the smallest",
             (
-                add_first,
+                with_first,
                 torch.tensor(
                     [[[3.0, 4.0], [1.0, 2.0], [2.0, 0.0]], [[0.0, 1.0], [3.0, 2.0], [2.0, 5.0]]]
                 ),
                 order_of(1, 2, 0),
             ),
         ),
-        Case("a single number differs by 0.001", (whisper, normal(71, 2, 3, 4), order_of(1, 2, 0))),
+        Case(
+            "a single number differs by 0.0002",
+            (a_little, rows_of([0.5, 0], [0.25, 0], [1, 0]), order_of(1, 2, 0)),
+        ),
         Case(
             "what one number gains another loses",
-            (carry_over, normal(72, 3, 3, 3), order_of(1, 2, 0)),
+            (carried, normal(72, 3, 3, 3), order_of(1, 2, 0)),
+        ),
+        Case(
+            "the last number of each token stays",
+            (carried_first, normal(76, 3, 3, 3), order_of(2, 0, 1)),
+        ),
+        Case(
+            "as many sentences as tokens, and as many numbers",
+            (right_neighbour, normal(74, 4, 4, 4), order_of(3, 0, 1, 2)),
+        ),
+        Case(
+            "a single number among 600 differs by 0.0002",
+            (a_little, normal(75, 3, 100, 2, scale=0.01), torch.arange(100).roll(1)),
         ),
     ),
     misconceptions=(
         Misconception(
             "invariance",
-            "You ask whether nothing changes; the outputs should move with the tokens.",
+            "Your result is what layer(x[:, order]) and layer(x) give, compared directly.",
             lambda layer, x, order: near(layer(x[:, order]), layer(x)),
         ),
-        *(
-            Misconception(
-                "too_strict",
-                "You allow less than rounding needs: about 1e-5.",
-                partial(compare_strictly, rtol=rtol),
-            )
-            for rtol in (0.0, 1e-5)
+        *several(
+            "too_strict",
+            "Sentences that are equal up to rounding are False in your result.",
+            *(partial(compare_strictly, rtol=rtol) for rtol in (0.0, 1e-5)),
         ),
         Misconception(
             "too_tolerant",
-            "You allow too much: a difference of 0.001 is more than rounding.",
-            lambda layer, x, order: distances(layer, x, order).amax(dim=(1, 2)) < 1e-2,
-        ),
-        Misconception(
-            "no_abs",
-            "You look for large differences only; very negative ones count too: .abs().",
-            lambda layer, x, order: (
-                (layer(x[:, order]) - layer(x)[:, order]).flatten(1).max(1).values < 1e-5
-            ),
+            "Your result is that of a tolerance of 0.001 or more: about 1e-5 is wanted.",
+            lambda layer, x, order: distances(layer, x, order).amax(dim=(1, 2)) < 1e-3,
         ),
         Misconception(
             "one_feature",
-            "One number of a token may differ while another agrees: compare them all.",
-            lambda layer, x, order: distances(layer, x, order)[:, :, 0].amax(1) < 1e-5,
-        ),
-        Misconception(
-            "features_summed",
-            "You compare sums over the numbers of a token: they may agree by chance.",
-            lambda layer, x, order: near(
-                layer(x[:, order]).sum(2, keepdim=True), layer(x)[:, order].sum(2, keepdim=True)
-            ),
-        ),
-        Misconception(
-            "any_token",
-            "One token that agrees is enough for you; all of them must.",
-            lambda layer, x, order: (distances(layer, x, order).amax(2) < 1e-4).any(1),
-        ),
-        Misconception(
-            "order_ignored",
-            "You shuffle in an order of your own; use the `order` that is given.",
-            lambda layer, x, order: near(layer(x.flip(1)), layer(x).flip(1)),
+            "Your result is that of comparing the first number of each token only.",
+            lambda layer, x, order: distances(layer, x, order)[:, :, 0].amax(1) < 3e-5,
         ),
         Misconception(
             "negated",
-            "Your verdict is upside down: True means that the output moved along.",
+            "Your result is the opposite: True means that the output moved along.",
             lambda layer, x, order: ~near(layer(x[:, order]), layer(x)[:, order]),
         ),
         Misconception(
@@ -662,34 +503,17 @@ permute_check = Exercise(
             "Your outputs are lined up the wrong way: layer(x)[:, order] is wanted.",
             lambda layer, x, order: near(layer(x[:, order]), layer(x)[:, order.argsort()]),
         ),
-        Misconception(
-            "compared_with_input",
-            "You compare with the shuffled input; the layer must see that one too.",
-            lambda layer, x, order: near(layer(x[:, order]), x[:, order]),
-        ),
-        Misconception(
-            "sums",
-            "You compare sums over the tokens: they agree even when places differ.",
-            lambda layer, x, order: near(
-                layer(x[:, order]).sum(1, keepdim=True), layer(x).sum(1, keepdim=True)
+        *several(
+            "one_for_all",
+            "Your result is the same for the whole batch; one per sentence is wanted.",
+            *(
+                partial(one_verdict, form=form)
+                for form in (
+                    lambda verdict, n_sentences: verdict,
+                    lambda verdict, n_sentences: bool(verdict),
+                    lambda verdict, n_sentences: verdict.expand(n_sentences),
+                )
             ),
-        ),
-        Misconception(
-            "output_only",
-            "You never hand the layer the shuffled tokens.",
-            lambda layer, x, order: near(layer(x)[:, order], layer(x)),
-        ),
-        *(
-            Misconception(
-                "one_for_all",
-                "You return one verdict for the whole batch; one per sentence is wanted.",
-                partial(one_verdict, form=form),
-            )
-            for form in (
-                lambda verdict, n_sentences: verdict,
-                lambda verdict, n_sentences: bool(verdict),
-                lambda verdict, n_sentences: verdict.expand(n_sentences),
-            )
         ),
     ),
     hints=(
@@ -705,17 +529,9 @@ permute_check = Exercise(
 # --- needle_gap -----------------------------------------------------------------------------------
 
 
-def halve_until_found(weight, n_keys):
-    """Try leads; halve the interval until the needle has the weight."""
-    leads = []
-    for wanted in weight.double().tolist():
-        low, high = -60.0, 60.0
-        for _ in range(200):
-            middle = (low + high) / 2
-            got = 1 / (1 + (n_keys - 1) * exp(-middle))
-            low, high = (middle, high) if got < wanted else (low, middle)
-        leads.append(low)
-    return torch.tensor(leads)
+def log_odds(weight, n_keys):
+    """Torch's log(weight / (1 - weight)), the lead over one other key, and the others besides."""
+    return (torch.logit(weight.double()) + log(n_keys - 1)).float()
 
 
 needle_gap = Exercise(
@@ -723,17 +539,22 @@ needle_gap = Exercise(
     lesson=3,
     signature="needle_gap(weight (N,), n_keys) → lead (N,)",
     returns=("lead",),
-    oracle=halve_until_found,
+    oracle=log_odds,
     cases=(
         Case("half of the weight, eleven keys", (torch.tensor([0.5]), 11)),
+        Case("the example: two weights among a thousand", (torch.tensor([0.5, 0.9]), 1000)),
         Case("three weights among ten", (torch.tensor([0.5, 0.9, 0.943]), 10)),
         Case("less than an equal share", (torch.tensor([0.05]), 10)),
-        Case("among a thousand", (torch.tensor([0.01, 0.129, 0.5, 0.99]), 1000)),
+        Case("just an equal share: no lead", (torch.tensor([0.125]), 8)),
+        Case("two keys", (torch.tensor([0.75, 0.5, 0.25]), 2)),
+        Case("as many weights as keys", (torch.tensor([0.1, 0.2, 0.7]), 3)),
+        Case("very small and very large weights", (torch.tensor([1e-6, 0.01, 0.99, 0.999]), 1000)),
+        Case("a million keys", (torch.tensor([1e-4, 0.129, 0.5]), 1_000_000)),
     ),
     misconceptions=(
         Misconception(
             "counts_the_needle",
-            "You count the needle among the others: they are n_keys - 1.",
+            "Your lead has n_keys where n_keys - 1, the number of others, is wanted.",
             lambda weight, n_keys: (weight / (1 - weight) * n_keys).log(),
         ),
         Misconception(
@@ -748,48 +569,23 @@ needle_gap = Exercise(
         ),
         Misconception(
             "divided_by_others",
-            "Your lead falls as keys are added: the others' share must be outweighed.",
+            "Your lead is log(weight / (1 - weight) / (n_keys - 1)): it falls with n_keys.",
             lambda weight, n_keys: (weight / (1 - weight) / (n_keys - 1)).log(),
         ),
         Misconception(
             "rest_forgotten",
-            "You take log(weight · others): what is left to the others is missing.",
+            "Your lead is log(weight · (n_keys - 1)): the others' weight is missing.",
             lambda weight, n_keys: (weight * (n_keys - 1)).log(),
         ),
         Misconception(
             "odds_inverted",
-            "Your odds are upside down: the needle's weight stands over the rest.",
+            "Your lead is log((1 - weight) / weight · (n_keys - 1)): the odds are inverted.",
             lambda weight, n_keys: ((1 - weight) / weight * (n_keys - 1)).log(),
-        ),
-        Misconception(
-            "weight_forgotten",
-            "You take log(others / rest): the needle's own weight is missing above.",
-            lambda weight, n_keys: ((n_keys - 1) / (1 - weight)).log(),
-        ),
-        Misconception(
-            "wrong_way_round",
-            "You compute a weight from a lead; the lead for a weight is wanted.",
-            lambda weight, n_keys: weight.exp() / (weight.exp() + n_keys - 1),
-        ),
-        Misconception(
-            "compared_with_uniform",
-            "You compare with an equal share, 1/n_keys, not with what the others keep.",
-            lambda weight, n_keys: (weight * n_keys).log(),
         ),
         Misconception(
             "no_log",
             "Your result is e to the lead: the logarithm is missing.",
             lambda weight, n_keys: weight / (1 - weight) * (n_keys - 1),
-        ),
-        Misconception(
-            "log_to_base_2",
-            "Your logarithm has base 2; the softmax raises e.",
-            lambda weight, n_keys: (weight / (1 - weight) * (n_keys - 1)).log2(),
-        ),
-        Misconception(
-            "log_to_base_10",
-            "Your logarithm has base 10; the softmax raises e.",
-            lambda weight, n_keys: (weight / (1 - weight) * (n_keys - 1)).log10(),
         ),
     ),
     hints=(
@@ -797,6 +593,9 @@ needle_gap = Exercise(
         "With all other scores at 0, weight = e^lead / (e^lead + n_keys - 1). Solve for e^lead.",
         "e^lead = (n_keys - 1) · weight / (1 - weight): the odds of the needle, times how many"
         " others there are. The lead is the natural logarithm of that.",
+    ),
+    properties=(
+        same_gradient(log_odds, ("weight", "n_keys"), (torch.tensor([0.05, 0.5, 0.9]), 10)),
     ),
 )
 
@@ -822,6 +621,10 @@ def projections_of(n_q, n_k, d):
     return 2 * (n_q + n_k) * d**2
 
 
+def pairs_of(n_q, n_k, d):
+    return 2 * n_q * n_k * d
+
+
 attention_cost = Exercise(
     id="attention_cost",
     lesson=3,
@@ -829,86 +632,54 @@ attention_cost = Exercise(
     returns=("projections", "pairs"),
     oracle=count_product_by_product,
     cases=(
-        Case("two tokens look at themselves, width 3", (counts(2), counts(2), 3)),
+        Case("the example: one query, one key, width 10", (counts(1), counts(1), 10)),
         Case("one query, four keys", (counts(1), counts(4), 3)),
         Case("more queries than keys", (counts(7, 5), counts(2, 3), 4)),
+        Case("as many texts as the width", (counts(3, 4, 2), counts(3, 5, 6), 3)),
         Case("long texts, width 512", (counts(10, 1000, 128), counts(4000, 30, 64), 512)),
+        Case("counts beyond 2²⁴, odd sizes", (counts(1001, 77, 5), counts(3333, 909, 4999), 511)),
+        Case("counts beyond 2⁵³", (counts(1_000_003, 3), counts(1_000_033, 5), 50_001)),
     ),
     misconceptions=(
         Misconception(
             "scores_only",
-            "Your pairs count the scores; the weighted sum of values costs as much.",
+            "Your pairs are n_q·n_k·d: scores and weighted sum take that much each.",
             lambda n_q, n_k, d: (projections_of(n_q, n_k, d), n_q * n_k * d),
         ),
         Misconception(
-            "output_forgotten",
-            "Your projections lack the fourth matrix, which is applied to the output.",
-            lambda n_q, n_k, d: ((n_q + 2 * n_k) * d**2, 2 * n_q * n_k * d),
-        ),
-        Misconception(
-            "one_length_queries",
-            "You count as if there were n_q keys: keys and values have n_k rows.",
-            lambda n_q, n_k, d: (4 * n_q * d**2, 2 * n_q**2 * d),
-        ),
-        Misconception(
-            "one_length_keys",
-            "You count as if there were n_k queries: queries and outputs have n_q rows.",
-            lambda n_q, n_k, d: (4 * n_k * d**2, 2 * n_k**2 * d),
+            "three_projections",
+            "Your projections are (n_q + 2·n_k)·d²: three matrices, but there are four.",
+            lambda n_q, n_k, d: ((n_q + 2 * n_k) * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
             "all_from_queries",
-            "You project n_q rows four times: keys and values have n_k rows.",
-            lambda n_q, n_k, d: (4 * n_q * d**2, 2 * n_q * n_k * d),
+            "Your projections are 4·n_q·d²; two of the four run over n_k rows.",
+            lambda n_q, n_k, d: (4 * n_q * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
             "all_from_keys",
-            "You project n_k rows four times: queries and outputs have n_q rows.",
-            lambda n_q, n_k, d: (4 * n_k * d**2, 2 * n_q * n_k * d),
+            "Your projections are 4·n_k·d²; two of the four run over n_q rows.",
+            lambda n_q, n_k, d: (4 * n_k * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
-            "output_on_keys",
-            "You apply the output matrix to n_k rows; the context has n_q.",
-            lambda n_q, n_k, d: ((n_q + 3 * n_k) * d**2, 2 * n_q * n_k * d),
+            "three_over_keys",
+            "Your projections are (n_q + 3·n_k)·d²; two of the four run over n_q rows.",
+            lambda n_q, n_k, d: ((n_q + 3 * n_k) * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
-            "value_on_queries",
-            "You project values from n_q rows; values belong to the keys, n_k rows.",
-            lambda n_q, n_k, d: ((3 * n_q + n_k) * d**2, 2 * n_q * n_k * d),
+            "three_over_queries",
+            "Your projections are (3·n_q + n_k)·d²; two of the four run over n_k rows.",
+            lambda n_q, n_k, d: ((3 * n_q + n_k) * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
             "both_texts_four_times",
-            "You project both texts four times: each matrix applies to one of them.",
-            lambda n_q, n_k, d: (4 * (n_q + n_k) * d**2, 2 * n_q * n_k * d),
-        ),
-        Misconception(
-            "pairs_of_queries",
-            "Your pairs are queries with queries: a query meets n_k keys.",
-            lambda n_q, n_k, d: (projections_of(n_q, n_k, d), 2 * n_q**2 * d),
-        ),
-        Misconception(
-            "pairs_of_keys",
-            "Your pairs are keys with keys: a key meets n_q queries.",
-            lambda n_q, n_k, d: (projections_of(n_q, n_k, d), 2 * n_k**2 * d),
-        ),
-        Misconception(
-            "total_returned",
-            "You return one total; projections and pairs are wanted apart.",
-            lambda n_q, n_k, d: projections_of(n_q, n_k, d) + 2 * n_q * n_k * d,
+            "Your projections are 4·(n_q + n_k)·d²: each row counts in two of the four.",
+            lambda n_q, n_k, d: (4 * (n_q + n_k) * d**2, pairs_of(n_q, n_k, d)),
         ),
         Misconception(
             "width_not_squared",
-            "Your projections count d for each row; each of d results takes d products.",
-            lambda n_q, n_k, d: (2 * (n_q + n_k) * d, 2 * n_q * n_k * d),
-        ),
-        Misconception(
-            "width_forgotten",
-            "Your pairs count weights, not multiplications: each takes d of them.",
-            lambda n_q, n_k, d: (projections_of(n_q, n_k, d), 2 * n_q * n_k),
-        ),
-        Misconception(
-            "swapped",
-            "Projections and pairs have changed places.",
-            lambda n_q, n_k, d: (2 * n_q * n_k * d, projections_of(n_q, n_k, d)),
+            "Your projections are 2·(n_q + n_k)·d; each takes d² multiplications a row.",
+            lambda n_q, n_k, d: (2 * (n_q + n_k) * d, pairs_of(n_q, n_k, d)),
         ),
     ),
     hints=(

@@ -17,8 +17,8 @@ from lessons_lib import masking
 
 
 def causal_compared(T):
-    places = torch.arange(T)
-    return places[None, :] <= places[:, None]
+    positions = torch.arange(T)
+    return positions[None, :] <= positions[:, None]
 
 
 def causal_not_triu(T):
@@ -78,6 +78,10 @@ def padding_from_padding(lengths, T):
 def padding_cumulative(lengths, T):
     ends = torch.zeros(len(lengths), T + 1).scatter_(1, lengths[:, None], 1.0)
     return (ends.cumsum(dim=1) == 0)[:, None, :T]
+
+
+def padding_up_to_longest(lengths, T):
+    return (torch.arange(T) < lengths.max()).expand(len(lengths), 1, T)
 
 
 def padding_both_ways(lengths, T):
@@ -253,6 +257,16 @@ def softmax_renormalised_nan_to_num(scores, mask):
     return (w / w.sum(-1, keepdim=True)).nan_to_num(0.0)
 
 
+def softmax_clamped_at_1000(scores, mask):
+    return masking.masked_softmax(scores.clamp(-1e3, 1e3), mask)
+
+
+def softmax_where_exp(scores, mask):
+    highest = scores.masked_fill(~mask, -1e9).amax(-1, keepdim=True)
+    e = torch.where(mask, (scores - highest).exp(), 0.0)  # a gradient of 0 · ∞
+    return e / e.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
 def softmax_half_blocked(scores, mask):
     return (scores - 5.0 * ~mask).softmax(dim=-1)
 
@@ -339,7 +353,7 @@ def leak_with_new_numbers(model, x):
 
 def leak_by_gradient(model, x):
     jacobian = torch.autograd.functional.jacobian(model.eval(), x)  # (T, d, T, d)
-    seen = jacobian.abs().sum(dim=(1, 3)) > 0  # (T, T): who depends on whom
+    seen = (jacobian != 0).any(dim=3).any(dim=1)  # (T, T): who depends on whom
     leaks = seen.triu(1).any(dim=1).nonzero()[:, 0]
     return leaks[0] if len(leaks) else torch.tensor(len(x))
 
@@ -347,11 +361,12 @@ def leak_by_gradient(model, x):
 def leak_by_single_changes(model, x):
     model.train(False)
     before, leaking = model(x), [len(x)]
-    for changed_place in range(len(x)):
-        changed = x.clone()
-        changed[changed_place] = -7.0
-        moved = (model(changed) != before).any(dim=1)[:changed_place]
-        leaking += moved.nonzero()[:, 0].tolist()
+    for t in range(len(x)):
+        for j in range(x.shape[1]):
+            changed = x.clone()
+            changed[t, j] = -7.0
+            moved = (model(changed) != before).any(dim=1)[:t]
+            leaking += moved.nonzero()[:, 0].tolist()
     return torch.tensor(min(leaking))
 
 
@@ -364,22 +379,24 @@ def leak_restoring_the_mode(model, x):
         model.train(was)
 
 
-def leak_by_cutting(model, x):
+def leak_from_the_back(model, x):
     model.eval()
-    before = model(x)
-    for t in range(len(x)):
-        zeros = x.clone()
-        zeros[t + 1 :] = 0
-        if not torch.allclose(model(zeros)[t], before[t]):
-            return torch.tensor(t)
-    return torch.tensor(len(x))
+    first = len(x)
+    with torch.no_grad():
+        for t in reversed(range(len(x))):
+            other = x.clone()
+            other[t + 1 :] = 10 * torch.rand(len(x) - t - 1, x.shape[1]) - 5
+            if not torch.allclose(model(other)[t], model(x)[t]):
+                first = t
+    return torch.tensor(first)
 
 
-def leak_by_reading_step_by_step(model, x):
+def leak_of_two_copies(model, x):
     model.eval()
-    at_once = model(x)
-    for t in range(len(x)):
-        if not torch.allclose(model(x[: t + 1])[t], at_once[t], atol=1e-4):
+    for t in range(len(x) - 1):
+        one, other = x.clone(), x.clone()
+        one[t + 1 :], other[t + 1 :] = torch.rand_like(x[t + 1 :]), -torch.rand_like(x[t + 1 :])
+        if model(one)[t].sub(model(other)[t]).abs().max() > 0:
             return torch.tensor(t)
     return torch.tensor(len(x))
 
@@ -405,19 +422,53 @@ def change_all(y, t):
 
 
 def change_from_next_but_one(y, t):
-    y[t + 2 :] += 3.0
+    y[t + 2 :] += 3.0 * torch.randn_like(y[t + 2 :])
+
+
+def change_past_and_future(y, t):
+    y[:t] = torch.randn_like(y[:t])
+    y[t + 1 :] = torch.randn_like(y[t + 1 :])
 
 
 def change_to_nan(y, t):
     y[t + 1 :] = torch.nan
 
 
+def change_to_zero(y, t):
+    y[t + 1 :] = 0
+
+
+def change_by_one(y, t):
+    y[t + 1 :] += 1.0
+
+
+def change_by_factor(y, t):
+    y[t + 1 :] *= 2.0
+
+
 def change_order(y, t):
     y[t + 1 :] = y[t + 1 :].flip(0)
 
 
+def change_the_first_number(y, t):
+    y[t + 1 :, 0] = torch.randn(len(y) - t - 1)
+
+
+def change_the_last_vector(y, t):
+    if t + 1 < len(y):
+        y[-1] = torch.randn_like(y[-1])
+
+
 def nearly(one, other):
     return torch.allclose(one, other, atol=1e-2)
+
+
+def same_first_number(one, other):
+    return torch.equal(one[0], other[0])
+
+
+def same_sum(one, other):
+    return torch.isclose(one.sum(), other.sum(), rtol=1e-2)
 
 
 def leak_in_either_mode(model, x):
@@ -427,10 +478,48 @@ def leak_in_either_mode(model, x):
         before = model(x)
         for t in range(len(x)):
             y = x.clone()
-            y[t + 1 :] += 1
+            y[t + 1 :] = torch.randn_like(y[t + 1 :])
             if not torch.equal(model(y)[t], before[t]):
                 found.append(t)
     return torch.tensor(min(found))
+
+
+def leak_by_reading_step_by_step(model, x):
+    model.eval()
+    at_once = model(x)
+    for t in range(len(x)):
+        if not torch.allclose(model(x[: t + 1])[t], at_once[t], atol=1e-4):
+            return torch.tensor(t)
+    return torch.tensor(len(x))
+
+
+def leak_first_found(order):
+    """The first position that moves, for the first change that moves one."""
+
+    def answer(model, x):
+        model.eval()
+        before = model(x)
+        for t in order(range(len(x))):
+            y = x.clone()
+            y[t] = torch.randn_like(y[t])
+            moved = (model(y) != before).any(dim=1)[:t].nonzero()[:, 0]
+            if len(moved):
+                return moved[0]
+        return torch.tensor(len(x))
+
+    return answer
+
+
+def leak_of_unit_vectors(model, x):
+    model.eval()
+    T = len(x)
+    for t in range(T):
+        for k in range(t + 1, T):
+            y = torch.zeros_like(x)
+            y[k, 0] = 1.0
+            if model(y)[t].any():
+                return torch.tensor(t)
+    return torch.tensor(T)
 
 
 def leak_one_too_far(model, x):
@@ -486,8 +575,8 @@ RIGHT = {
         leak_by_gradient,
         leak_by_single_changes,
         leak_restoring_the_mode,
-        leak_by_cutting,
-        leak_by_reading_step_by_step,
+        leak_from_the_back,
+        leak_of_two_copies,
     ],
 }
 
@@ -508,68 +597,34 @@ NAMED = {
                 ~padding_compared(lengths, T), -1e9
             )
         ],
-        "queries_closed_too": [padding_both_ways],
-        "marks_padding_late": [lambda lengths, T: (torch.arange(T) > lengths[:, None])[:, None]],
-        "marks_padding_flat": [lambda lengths, T: torch.arange(T) >= lengths[:, None]],
+        "copied_for_queries": [lambda lengths, T: padding_compared(lengths, T).repeat(1, T, 1)],
     },
     "masked_softmax": {
-        "nan_on_dead_rows": [softmax_exp_below_its_maximum],
         "inverted": [
             lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(-1),
             lambda scores, mask: scores.masked_fill(mask, -torch.inf).softmax(-1),
         ],
-        "one_inverted": [
-            lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(-1).masked_fill(~mask, 0),
-            lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-1).masked_fill(mask, 0),
+        "uniform_on_dead_rows": [
+            lambda scores, mask: torch.where(mask, scores, torch.finfo().min).softmax(-1)
         ],
-        "zero_times_infinity": [
-            lambda scores, mask: (scores + (~mask) * -torch.inf).softmax(-1),
-            lambda scores, mask: (scores + (1 - mask.float()) * float("-inf")).softmax(-1),
+        "score_zero": [
+            lambda scores, mask: (scores * mask).softmax(-1),
+            lambda scores, mask: (scores * mask).softmax(-1) * mask,
+            lambda scores, mask: scores.masked_fill(~mask, 1e-9).softmax(-1),
         ],
-        "truth_values_added": [
-            lambda scores, mask: (scores + mask).softmax(-1),
-            lambda scores, mask: (scores + mask).softmax(-1) * mask,
-        ],
-        "fixed_axis": [
-            softmax_over_the_batch,
-            softmax_of_functional,
-            lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(dim=1),
-        ],
-        "dead_row_let_in": [
-            lambda scores, mask: scores.masked_fill(
-                ~(mask | ~mask.any(-1, keepdim=True)), -torch.inf
-            ).softmax(-1)
-        ],
-        "score_zero": [lambda scores, mask: (scores * mask).softmax(-1) * mask],
         "not_low_enough": [
             lambda scores, mask: scores.masked_fill(~mask, -10.0).softmax(-1),
             lambda scores, mask: scores.masked_fill(~mask, -100.0).softmax(-1),
-            lambda scores, mask: scores.masked_fill(~mask, -20.0).softmax(-1) * mask,
             lambda scores, mask: scores.masked_fill(~mask, -100.0).softmax(-1) * mask,
-            softmax_fifteen_below,
-            lambda scores, mask: (scores + (mask.float() + 1e-9).log()).softmax(-1),
-            lambda scores, mask: (scores + (~mask).float() * -1e4).softmax(-1) * mask,
             softmax_renormalised(lambda scores, mask: scores * mask),
         ],
-        "divided_safely": [
-            softmax_renormalised(lambda scores, mask: scores),
-            softmax_renormalised(lambda scores, mask: scores - 10.0 * ~mask),
-            lambda scores, mask: (scores + (mask.float() + 1e-9).log()).softmax(-1) * mask,
-            softmax_renormalised_nan_to_num,
-        ],
-        "bare_exp": [softmax_exp_filled(lambda e, total: e / total)],
-        "bare_exp_safely": [
-            softmax_exp_filled(lambda e, total: e / total.clamp(min=1e-30)),
-            softmax_exp_filled(lambda e, total: (e / total).nan_to_num(0.0)),
-            softmax_exp_filled(lambda e, total: e / (total + (total == 0))),
-            softmax_exp_where,
-        ],
-        "one_maximum_for_all": [softmax_one_maximum],
+        "over_queries": [lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-2)],
         "in_place_on_the_weights": [
             softmax_changed_in_place,
             softmax_multiplied_in_place,
             softmax_nan_overwritten,
         ],
+        "nan_gradient": [softmax_where_exp],
         "nearly_zero": [softmax_relative_fill],
     },
     "combine_masks": {
@@ -588,41 +643,105 @@ NAMED = {
         ],
     },
     "to_mha_mask": {
+        "transposed": [lambda mask, n_heads: mha_interleaved(mask.mT, n_heads)],
         "ones_and_zeros": [lambda mask, n_heads: mha_indexed(mask, n_heads).int()],
         "additive": [
             lambda mask, n_heads: torch.where(mha_indexed(mask, n_heads), -1e9, 0.0),
         ],
-        "bitwise_not_on_numbers": [
-            lambda mask, n_heads: (~mask.int()).bool().repeat_interleave(n_heads, dim=0),
-            mha_all_blocked,
-        ],
-        "rows_repeated": [
-            lambda mask, n_heads: (~mask).repeat_interleave(n_heads, 1).view(-1, *mask.shape[1:])
-        ],
     },
     "first_leak": {
-        "always_0": [leak_by(change_to_nan), lambda model, x: torch.tensor(0)],
+        "always_0": [
+            leak_by(lambda y, t: y.normal_()),
+            lambda model, x: torch.tensor(0),
+        ],
         "skips_the_next": [leak_by(change_from_next_but_one)],
-        "tolerant": [leak_by(change_all, nearly)],
-        "reorders_the_future": [leak_by(change_order, torch.allclose)],
-        "both_modes": [leak_in_either_mode],
-        "eval_too_late": [leak_by(change_all, eval_first=False)],
         "no_leak_is_T": [leak_by(change_all, no_leak=-1)],
     },
 }
 
 UNNAMED = {
-    "causal_mask": [causal_two_ahead, causal_anti_diagonal],
-    "padding_mask": [padding_all_real, padding_flat],
+    "causal_mask": [
+        causal_two_ahead,
+        causal_anti_diagonal,
+        lambda T: torch.eye(T, dtype=torch.bool),
+        lambda T: causal_compared(256)[:T, :T],
+    ],
+    "padding_mask": [
+        padding_all_real,
+        padding_flat,
+        padding_both_ways,
+        padding_up_to_longest,
+        lambda lengths, T: (torch.arange(T) > lengths[:, None])[:, None],
+        lambda lengths, T: torch.arange(T) >= lengths[:, None],
+        lambda lengths, T: padding_compared(lengths, T).flip(-1),
+        lambda lengths, T: padding_compared(lengths, int(lengths.max())),
+        lambda lengths, T: padding_compared(lengths, T).transpose(0, 1),
+        lambda lengths, T: padding_compared(lengths, 256)[..., :T],
+    ],
     "masked_softmax": [
         softmax_half_blocked,
         softmax_clamped,
         softmax_clamped_above,
+        softmax_clamped_at_1000,
         softmax_exp_in_double,
         softmax_then_zero_in_double,
         softmax_dead_by_sum,
+        softmax_exp_below_its_maximum,
+        softmax_over_the_batch,
+        softmax_of_functional,
+        softmax_fifteen_below,
+        softmax_one_maximum,
+        softmax_exp_where,
+        softmax_renormalised(lambda scores, mask: scores),
+        softmax_renormalised(lambda scores, mask: scores - 10.0 * ~mask),
+        softmax_renormalised_nan_to_num,
+        softmax_exp_filled(lambda e, total: e / total),
+        softmax_exp_filled(lambda e, total: e / total.clamp(min=1e-30)),
+        softmax_exp_filled(lambda e, total: (e / total).nan_to_num(0.0)),
+        lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(-1),
+        lambda scores, mask: (scores + (~mask) * -torch.inf).softmax(-1),
+        lambda scores, mask: (scores + mask).softmax(-1),
+        lambda scores, mask: (scores + (mask.float() + 1e-9).log()).softmax(-1),
+        lambda scores, mask: (scores + (~mask).float() * -1e4).softmax(-1) * mask,
+        lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(-1).masked_fill(~mask, 0),
+        lambda scores, mask: scores.masked_fill(
+            ~(mask | ~mask.any(-1, keepdim=True)), -torch.inf
+        ).softmax(-1),
     ],
-    "combine_masks": [blocked_transposed, blocked_nothing],
-    "to_mha_mask": [mha_other_sentence, mha_shifted],
-    "first_leak": [leak_one_too_far, leak_never],
+    "combine_masks": [
+        blocked_transposed,
+        blocked_nothing,
+        lambda future, padding: ~(future & padding[:, None]),
+        lambda future, padding: future.expand(len(padding), -1, -1),
+        lambda future, padding: padding[:, None, :].expand(-1, len(future), -1),
+        lambda future, padding: torch.ones_like(future).triu(1) | padding[:, None, :],
+    ],
+    "to_mha_mask": [
+        mha_other_sentence,
+        mha_shifted,
+        mha_all_blocked,
+        lambda mask, n_heads: (~mask.int()).bool().repeat_interleave(n_heads, dim=0),
+        lambda mask, n_heads: (~mask).repeat_interleave(n_heads, 1).view(-1, *mask.shape[1:]),
+    ],
+    "first_leak": [
+        leak_one_too_far,
+        leak_never,
+        leak_in_either_mode,
+        leak_by_reading_step_by_step,
+        leak_first_found(iter),
+        leak_first_found(reversed),
+        leak_of_unit_vectors,
+        leak_by(change_all, nearly),
+        leak_by(change_all, same_first_number),
+        leak_by(change_all, same_sum),
+        leak_by(change_all, eval_first=False),
+        leak_by(change_by_one),
+        leak_by(change_by_factor),
+        leak_by(change_order, torch.allclose),
+        leak_by(change_past_and_future),
+        leak_by(change_the_first_number),
+        leak_by(change_the_last_vector),
+        leak_by(change_to_zero),
+        leak_by(change_to_nan),
+    ],
 }

@@ -23,7 +23,8 @@ def lookup_einsum(query, key, value, sharpness):
 
 
 def lookup_by_hand(query, key, value, sharpness):
-    shares = torch.exp(sharpness * key.matmul(query))
+    scores = sharpness * key.matmul(query)
+    shares = torch.exp(scores - scores.max())
     return (shares.unsqueeze(1) * value).sum(dim=0) / shares.sum()
 
 
@@ -36,10 +37,14 @@ def lookup_fused(query, key, value, sharpness):
     return F.scaled_dot_product_attention(query[None], key, value, scale=sharpness)[0]
 
 
-def lookup_numpy(query, key, value, sharpness):
-    scores = sharpness * key.numpy() @ query.numpy()
-    shares = np.exp(scores - scores.max())
-    return torch.from_numpy((shares / shares.sum()) @ value.numpy())
+def lookup_in_double(query, key, value, sharpness):
+    query, key, value = query.double(), key.double(), value.double()
+    return ((sharpness * key @ query).softmax(0) @ value).float()
+
+
+def lookup_in_a_loop(query, key, value, sharpness):
+    scores = torch.stack([(query * row).sum() * sharpness for row in key])
+    return sum(weight * row for weight, row in zip(scores.softmax(0), value, strict=True))
 
 
 # --- sdpa -----------------------------------------------------------------------------------------
@@ -71,6 +76,25 @@ def sdpa_scaled_first(query, key, value, mask=None):
         scores = scores - 1e9 * (~mask)
     shares = (scores - scores.amax(-1, keepdim=True)).exp()
     return shares @ value / shares.sum(dim=-1, keepdim=True)
+
+
+def sdpa_lowest_number(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ value
+
+
+def sdpa_in_double(query, key, value, mask=None):
+    query, key, value = query.double(), key.double(), value.double()
+    return sdpa_large_negative(query, key, value, mask).float()
+
+
+def sdpa_log_of_mask(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores + mask.float().log()
+    return (scores - scores.logsumexp(-1, keepdim=True)).exp() @ value
 
 
 def sdpa_by_loops(query, key, value, mask=None):
@@ -116,7 +140,7 @@ def check_with_matrix(layer, x, order):
 
 def check_rounded_up(layer, x, order):
     a, b = layer(x[:, order]), layer(x)[:, order]
-    return ((a - b).abs() <= 1e-5 + 1e-4 * b.abs()).flatten(1).min(dim=1).values
+    return ((a - b).abs() <= 1e-5 + 1e-5 * b.abs()).flatten(1).min(dim=1).values
 
 
 # --- needle_gap -----------------------------------------------------------------------------------
@@ -131,8 +155,13 @@ def gap_difference(weight, n_keys):
     return weight.log() - others.log()
 
 
-def gap_loop(weight, n_keys):
-    return torch.tensor([math.log(w * (n_keys - 1) / (1 - w)) for w in weight.tolist()])
+def gap_in_double(weight, n_keys):
+    weight = weight.double()
+    return (weight / (1 - weight) * (n_keys - 1)).log().float()
+
+
+def gap_sum_of_logs(weight, n_keys):
+    return torch.log(weight) - torch.log1p(-weight) + torch.tensor(n_keys - 1.0).log()
 
 
 def gap_negative(weight, n_keys):
@@ -173,9 +202,19 @@ RIGHT = {
         lookup_by_hand,
         lookup_query_first,
         lookup_fused,
-        lookup_numpy,
+        lookup_in_double,
+        lookup_in_a_loop,
     ],
-    "sdpa": [sdpa_library, sdpa_large_negative, sdpa_einsum, sdpa_scaled_first, sdpa_by_loops],
+    "sdpa": [
+        sdpa_library,
+        sdpa_large_negative,
+        sdpa_einsum,
+        sdpa_scaled_first,
+        sdpa_lowest_number,
+        sdpa_in_double,
+        sdpa_log_of_mask,
+        sdpa_by_loops,
+    ],
     "permute_check": [
         check_by_distance,
         check_undone,
@@ -183,12 +222,157 @@ RIGHT = {
         check_with_matrix,
         check_rounded_up,
     ],
-    "needle_gap": [gap_logit, gap_difference, gap_loop, gap_negative],
+    "needle_gap": [gap_logit, gap_difference, gap_negative, gap_in_double, gap_sum_of_logs],
     "attention_cost": [cost_in_steps, cost_as_list, cost_by_loops, cost_stacked],
 }
 
 
 # --- wrong, with the name that fits ---------------------------------------------------------------
+
+
+def lookup_numpy(query, key, value, sharpness):
+    scores = sharpness * key.detach().numpy() @ query.detach().numpy()
+    shares = np.exp(scores - scores.max())
+    return torch.from_numpy((shares / shares.sum()) @ value.detach().numpy())
+
+
+def sdpa_exp_kept_by_where(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    mask = torch.ones_like(scores).bool() if mask is None else mask
+    highest = scores.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
+    shares = torch.where(mask, (scores - highest).exp(), 0.0)  # a gradient of 0 · ∞
+    return shares @ value / shares.sum(dim=-1, keepdim=True)
+
+
+def sdpa_small_instead_of_low(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, 1e-9)
+    return scores.softmax(-1) @ value
+
+
+def sdpa_score_times_mask(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return (scores if mask is None else scores * mask).softmax(-1) @ value
+
+
+def sdpa_detached_weights(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    with torch.no_grad():
+        weights = scores.softmax(-1)
+    return weights @ value
+
+
+def check_distance(layer, x, order):
+    return (layer(x[:, order]) - layer(x)[:, order]).abs()
+
+
+def check_default_tolerance(layer, x, order):
+    return torch.isclose(layer(x[:, order]), layer(x)[:, order]).flatten(1).all(1)
+
+
+def check_no_tolerance_to_speak_of(layer, x, order):
+    return check_distance(layer, x, order).amax(dim=(1, 2)) < 1e-8
+
+
+def check_shuffled_twice(layer, x, order):
+    return torch.isclose(layer(x[:, order])[:, order], layer(x), atol=1e-5).all(-1).all(-1)
+
+
+def check_allclose(layer, x, order):
+    return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5)
+
+
+def check_hundred_times_too_tolerant(layer, x, order):
+    return torch.isclose(layer(x[:, order]), layer(x)[:, order], atol=1e-3).flatten(1).all(1)
+
+
+def gap_in_a_loop(weight, n_keys):
+    return torch.tensor([math.log(w * (n_keys - 1) / (1 - w)) for w in weight.tolist()])
+
+
+def cost_value_from_queries(n_q, n_k, d):
+    query = value = output = n_q * d**2
+    return query + n_k * d**2 + value + output, 2 * n_q * n_k * d
+
+
+def cost_key_from_queries(n_q, n_k, d):
+    query = key = output = n_q * d**2
+    return query + key + n_k * d**2 + output, 2 * n_q * n_k * d
+
+
+NAMED = {
+    "soft_lookup": {"wrong_gradient": [lookup_numpy]},
+    "sdpa": {
+        "mask_as_factor": [sdpa_small_instead_of_low, sdpa_score_times_mask],
+        "wrong_gradient": [sdpa_exp_kept_by_where, sdpa_detached_weights],
+    },
+    "permute_check": {
+        "too_strict": [check_default_tolerance, check_no_tolerance_to_speak_of],
+        "inverse": [check_shuffled_twice],
+        "one_for_all": [check_allclose],
+        "too_tolerant": [check_hundred_times_too_tolerant],
+    },
+    "needle_gap": {"wrong_gradient": [gap_in_a_loop]},
+    "attention_cost": {"three_over_queries": [cost_value_from_queries, cost_key_from_queries]},
+}
+
+
+# --- wrong, and no known mistake ------------------------------------------------------------------
+
+
+def lookup_sigmoid(query, key, value, sharpness):
+    weights = torch.sigmoid(sharpness * (key @ query))
+    return weights / weights.sum() @ value
+
+
+def lookup_hard_when_sharp(query, key, value, sharpness):
+    if sharpness > 10:
+        return value[(key @ query).argmax()]
+    return lookup_einsum(query, key, value, sharpness)
+
+
+def lookup_hard_and_scaled(query, key, value, sharpness):
+    return sharpness * value[(key @ query).argmax()]
+
+
+def lookup_mean(query, key, value, sharpness):
+    weights = (sharpness * (key @ query)).softmax(0)
+    return (weights[:, None] * value).mean(dim=0)
+
+
+def lookup_bare_exp(query, key, value, sharpness):
+    shares = torch.exp(sharpness * key.matmul(query))
+    return (shares.unsqueeze(1) * value).sum(dim=0) / shares.sum()
+
+
+def lookup_exp_clamped(query, key, value, sharpness):
+    shares = torch.exp((sharpness * key.matmul(query)).clamp(max=80))
+    return shares @ value / shares.sum().clamp(min=1e-9)
+
+
+def lookup_default_sharpness(query, key, value, sharpness):
+    return lookup_einsum(query, key, value, sharpness or 1.0)
+
+
+def lookup_powers(query, key, value, sharpness):
+    weights = (key @ query).softmax(0) ** sharpness
+    return weights / weights.sum() @ value
+
+
+def sdpa_unscaled_and_unmasked(query, key, value, mask=None):
+    return (query @ key.mT).softmax(-1) @ value
+
+
+def sdpa_with_noise(query, key, value, mask=None):
+    return sdpa_large_negative(query, key, value, mask) + 1e-3
+
+
+def sdpa_normalised_by_sum(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return scores / scores.sum(-1, keepdim=True) @ value
 
 
 def sdpa_exp_times_mask(query, key, value, mask=None):
@@ -213,27 +397,46 @@ def sdpa_softmax_without_dim(query, key, value, mask=None):
     return F.softmax(scores) @ value
 
 
-def sdpa_small_instead_of_low(query, key, value, mask=None):
-    scores = query @ key.mT / math.sqrt(query.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, 1e-9)
-    return scores.softmax(-1) @ value
+def sdpa_prepared(prepare):
+    """The right steps, with the scores changed by prepare(scores, mask) before the softmax."""
+
+    def answer(query, key, value, mask=None):
+        scores = query @ key.mT / math.sqrt(query.shape[-1])
+        allowed = torch.ones_like(scores).bool() if mask is None else mask
+        return prepare(scores, allowed).softmax(-1) @ value
+
+    return answer
 
 
-def check_default_tolerance(layer, x, order):
-    return torch.isclose(layer(x[:, order]), layer(x)[:, order]).flatten(1).all(1)
+def sdpa_exp_of(prepare, smallest=0.0):
+    """A softmax by hand: e to the prepared scores, masked, over their sum."""
+
+    def answer(query, key, value, mask=None):
+        scores = query @ key.mT / math.sqrt(query.shape[-1])
+        allowed = torch.ones_like(scores).bool() if mask is None else mask
+        shares = prepare(scores).exp().masked_fill(~allowed, 0.0)
+        return shares @ value / shares.sum(-1, keepdim=True).clamp(min=smallest)
+
+    return answer
 
 
-def check_no_tolerance_to_speak_of(layer, x, order):
-    return check_distance(layer, x, order).amax(dim=(1, 2)) < 1e-8
+def sdpa_mask_by_sentence(query, key, value, mask=None):
+    if mask is not None and mask.dim() == 2 and len(mask) == len(query):
+        mask = mask[:, None, :]
+    return sdpa_library(query, key, value, mask)
 
 
-def check_shuffled_twice(layer, x, order):
-    return torch.isclose(layer(x[:, order])[:, order], layer(x), atol=1e-5).all(-1).all(-1)
+def sdpa_first_256_keys(query, key, value, mask=None):
+    mask = None if mask is None else mask[..., :256]
+    return sdpa_library(query, key[:, :256], value[:, :256], mask)
 
 
-def check_distance(layer, x, order):
-    return (layer(x[:, order]) - layer(x)[:, order]).abs()
+def check_any_number(layer, x, order):
+    return (check_distance(layer, x, order) < 1e-5).flatten(1).any(1)
+
+
+def check_of_ends(layer, x, order):
+    return check_distance(layer, x, order)[:, [0, -1]].amax(dim=(1, 2)) < 1e-4
 
 
 def check_reversed(layer, x, order):
@@ -242,103 +445,98 @@ def check_reversed(layer, x, order):
 
 
 def check_mean(layer, x, order):
-    return check_distance(layer, x, order).mean(dim=(1, 2)) < 0.1
+    return check_distance(layer, x, order).mean(dim=(1, 2)) < 1e-5
 
 
 def check_any_feature(layer, x, order):
     return (check_distance(layer, x, order) < 1e-5).all(1).any(1)
 
 
-def check_allclose(layer, x, order):
-    return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5)
-
-
 def check_below(layer, x, order):
     return (layer(x[:, order]) - layer(x)[:, order] < 1e-5).all(-1).all(-1)
 
 
-def lookup_mean(query, key, value, sharpness):
-    weights = (sharpness * (key @ query)).softmax(0)
-    return (weights[:, None] * value).mean(dim=0)
+def check_order_after_the_layer_only(layer, x, order):
+    shuffled = x[:, order]
+    return torch.isclose(layer(shuffled), layer(shuffled)[:, order], atol=1e-5).flatten(1).all(1)
 
 
-NAMED = {
-    "soft_lookup": {"averaged_again": [lookup_mean]},
-    "sdpa": {
-        "masked_too_late": [sdpa_exp_times_mask],
-        "inf_times_zero": [sdpa_float_mask_times_inf],
-        "softmax_over_batch": [sdpa_softmax_without_dim],
-        "mask_as_factor": [sdpa_small_instead_of_low],
-    },
-    "permute_check": {
-        "order_ignored": [check_reversed],
-        "too_strict": [check_default_tolerance, check_no_tolerance_to_speak_of],
-        "inverse": [check_shuffled_twice],
-        "too_tolerant": [check_mean],
-        "one_feature": [check_any_feature],
-        "one_for_all": [check_allclose],
-        "no_abs": [check_below],
-    },
-}
+def check_relative(layer, x, order):
+    straight = layer(x)[:, order]
+    apart = (layer(x[:, order]) - straight).flatten(1).norm(dim=1)
+    return apart / straight.flatten(1).norm(dim=1) < 1e-5
 
 
-# --- wrong, and no known mistake ------------------------------------------------------------------
+def cost_in_float32(n_q, n_k, d):
+    projections, pairs = 2.0 * (n_q + n_k) * d**2, 2.0 * n_q * n_k * d
+    return projections.long(), pairs.long()
 
 
-def lookup_sigmoid(query, key, value, sharpness):
-    weights = torch.sigmoid(sharpness * (key @ query))
-    return weights / weights.sum() @ value
-
-
-def lookup_hard_when_sharp(query, key, value, sharpness):
-    if sharpness > 10:
-        return value[(key @ query).argmax()]
-    return lookup_einsum(query, key, value, sharpness)
-
-
-def lookup_hard_and_scaled(query, key, value, sharpness):
-    return sharpness * value[(key @ query).argmax()]
-
-
-def sdpa_unscaled_and_unmasked(query, key, value, mask=None):
-    return (query @ key.mT).softmax(-1) @ value
-
-
-def sdpa_with_noise(query, key, value, mask=None):
-    return sdpa_large_negative(query, key, value, mask) + 1e-3
-
-
-def sdpa_normalised_by_sum(query, key, value, mask=None):
-    scores = query @ key.mT / math.sqrt(query.shape[-1])
-    return scores / scores.sum(-1, keepdim=True) @ value
-
-
-def check_any_number(layer, x, order):
-    return (check_distance(layer, x, order) < 1e-5).flatten(1).any(1)
-
-
-def check_of_ends(layer, x, order):
-    apart = (layer(x[:, order]) - layer(x)[:, order]).abs()
-    return apart[:, [0, -1]].amax(dim=(1, 2)) < 1e-4
+def cost_in_float64(n_q, n_k, d):
+    n_q, n_k = n_q.double(), n_k.double()
+    return (2 * (n_q + n_k) * d**2).long(), (2 * n_q * n_k * d).long()
 
 
 UNNAMED = {
-    "soft_lookup": [lookup_sigmoid, lookup_hard_when_sharp, lookup_hard_and_scaled],
-    "sdpa": [sdpa_unscaled_and_unmasked, sdpa_with_noise, sdpa_normalised_by_sum],
+    "soft_lookup": [
+        lookup_sigmoid,
+        lookup_hard_when_sharp,
+        lookup_hard_and_scaled,
+        lookup_mean,
+        lookup_bare_exp,
+        lookup_exp_clamped,
+        lookup_default_sharpness,
+        lookup_powers,
+    ],
+    "sdpa": [
+        sdpa_unscaled_and_unmasked,
+        sdpa_with_noise,
+        sdpa_normalised_by_sum,
+        sdpa_exp_times_mask,
+        sdpa_float_mask_times_inf,
+        sdpa_softmax_without_dim,
+        sdpa_prepared(lambda scores, mask: scores.masked_fill(~mask, -30.0)),
+        sdpa_prepared(lambda scores, mask: scores.masked_fill(~mask, -100.0)),
+        sdpa_prepared(lambda scores, mask: scores.masked_fill(~mask, -1e4)),
+        sdpa_prepared(lambda scores, mask: scores - 1e4 * ~mask),
+        sdpa_prepared(lambda scores, mask: scores.masked_fill(~mask, scores.min().item() - 10)),
+        sdpa_prepared(lambda scores, mask: scores.clamp(-50, 50).masked_fill(~mask, -torch.inf)),
+        sdpa_prepared(
+            lambda scores, mask: (scores * mask).masked_fill(scores * mask == 0, -torch.inf)
+        ),
+        sdpa_prepared(lambda scores, mask: scores.masked_fill(~mask, 0) + mask * 5),
+        sdpa_exp_of(lambda scores: scores),
+        sdpa_exp_of(lambda scores: scores.clamp(max=80), smallest=1e-9),
+        sdpa_exp_of(lambda scores: scores - scores.max(), smallest=1e-9),
+        sdpa_mask_by_sentence,
+        sdpa_first_256_keys,
+    ],
     "permute_check": [
         lambda layer, x, order: torch.ones(len(x), dtype=torch.bool),
         lambda layer, x, order: torch.zeros(len(x), dtype=torch.bool),
         check_any_number,
         check_of_ends,
+        check_reversed,
+        check_mean,
+        check_any_feature,
+        check_below,
+        check_order_after_the_layer_only,
+        check_relative,
     ],
     "needle_gap": [
         lambda weight, n_keys: (weight * n_keys).sqrt(),
         lambda weight, n_keys: weight * n_keys,
+        lambda weight, n_keys: (weight * n_keys).log(),
+        lambda weight, n_keys: (weight / (1 - weight) * (n_keys - 1)).log2(),
+        lambda weight, n_keys: (weight / (1 - weight) * (n_keys - 1)).log().clamp(min=0),
         lambda weight, n_keys: torch.full_like(weight, 5.0),
     ],
     "attention_cost": [
         lambda n_q, n_k, d: (n_q * d**2, n_q * n_k),
         lambda n_q, n_k, d: (4 * d**2 + 0 * n_q, 2 * n_q * n_k * d),
         lambda n_q, n_k, d: (2 * (n_q + n_k) * d**2 + 1, 2 * n_q * n_k * d),
+        lambda n_q, n_k, d: (2 * n_q * n_k * d, 2 * (n_q + n_k) * d**2),
+        cost_in_float32,
+        cost_in_float64,
     ],
 }
