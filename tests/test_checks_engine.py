@@ -293,7 +293,7 @@ BEHAVIOURS = {
         "fail",
         None,
         "`labels` has a wrong value.",
-        ("where", "labels[0, 2], the first of 1 wrong in 4"),
+        ("where", "labels[0, 2], the first of 1 wrong numbers of 4"),
     ),
     random_labels: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
     python_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from lessons_lib.checks import calling, check
 from lessons_lib.checks.calling import call
@@ -140,6 +141,27 @@ def test_cases_differ_in_idea(exercise):
     assert len(set(ideas)) == len(ideas) >= 3
 
 
+def sizes(case):
+    """What a function could keep results by: shapes and dtypes of tensors, and other numbers."""
+    return [
+        (tuple(arg.shape), arg.dtype) if isinstance(arg, torch.Tensor) else repr(arg)
+        for arg in case.args
+    ]
+
+
+def test_two_cases_in_a_row_have_the_same_sizes_and_other_numbers(exercise):
+    """Whoever keeps results by their sizes, or returns the same memory again, is found out."""
+    tensors = [[arg for arg in case.args if torch.is_tensor(arg)] for case in exercise.cases]
+    if not any(tensors):
+        return
+    assert any(
+        sizes(one) == sizes(other) and not all(map(torch.equal, ones, others))
+        for (one, ones), (other, others) in itertools.pairwise(
+            zip(exercise.cases, tensors, strict=True)
+        )
+    )
+
+
 def test_check_is_quick_enough_to_be_used(exercise, monkeypatch):
     """No call may come near the time limit: a tenth of it is plenty."""
     monkeypatch.setattr(calling, "TIME_LIMIT", calling.TIME_LIMIT / 10)
@@ -178,6 +200,20 @@ def test_notebook_says_what_it_should(room, status, name, monkeypatch):
     word = {"todo": "to do", "pass": "passed"}[status]
     for id, cell in checked_ids(notebook).items():
         assert f"{word}: {id}" in cell.shown_text
+
+
+OWED = (
+    "**What every answer owes.** What you are given stays as it is: change nothing in place. Numbers "
+    "come back in the dtype of the inputs, torch.float32; ids, positions and counts as torch.int64; "
+    "masks and other truth values as torch.bool. Gradients flow from every floating-point number "
+    "that you return to every input of floating-point numbers. The same input gives the same answer, "
+    "no later call changes an answer that was given, and torch's settings stay as they are. Sizes "
+    "are any sizes from 1 on; tensors are contiguous."
+)
+
+
+def test_notebook_says_what_every_check_demands(name):
+    assert cells(ROOT, ROOT / "exercises" / name)[0].source.endswith(OWED)
 
 
 def test_every_exercise_of_the_lesson_is_in_its_notebook(name):
