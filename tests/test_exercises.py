@@ -203,12 +203,12 @@ def test_notebook_says_what_it_should(room, status, name, monkeypatch):
 
 
 OWED = (
-    "**What every answer owes.** What you are given stays as it is: change nothing in place. Numbers "
-    "come back in the dtype of the inputs, torch.float32; ids, positions and counts as torch.int64; "
-    "masks and other truth values as torch.bool. Gradients flow from every floating-point number "
-    "that you return to every input of floating-point numbers. The same input gives the same answer, "
-    "no later call changes an answer that was given, and torch's settings stay as they are. Sizes "
-    "are any sizes from 1 on; tensors are contiguous."
+    "**What every answer owes.** What you are given stays as it is: change nothing in place. "
+    "Numbers come back in the dtype of the inputs, torch.float32; ids, positions and counts as "
+    "torch.int64; masks and other truth values as torch.bool. Gradients flow from every "
+    "floating-point number that you return to every input of floating-point numbers. The same "
+    "input gives the same answer, no later call changes an answer that was given, and torch's "
+    "settings stay as they are. Sizes are any sizes from 1 on; tensors are contiguous."
 )
 
 
