@@ -104,59 +104,10 @@ additive_scores = Exercise(
             "You take the tanh of query and key before adding them: add first.",
             squashed_before(torch.tanh, torch.tanh),
         ),
-        *(
-            Misconception(
-                "tanh_of_one",
-                "Only one side goes through the tanh; it belongs around the sum.",
-                squashed_before(*sides),
-            )
-            for sides in ((torch.tanh, torch.clone), (torch.clone, torch.tanh))
-        ),
         Misconception(
             "no_v",
             "Your scores add up the tanh values: v_a, which weighs them, is missing.",
             scored_by(lambda sums, v_a: torch.tanh(sums).sum(dim=-1)),
-        ),
-        Misconception(
-            "v_inside",
-            "Your v_a stands inside the tanh; it weighs what comes out of it.",
-            scored_by(lambda sums, v_a: torch.tanh(sums * v_a).sum(dim=-1)),
-        ),
-        Misconception(
-            "averaged",
-            "Your scores are averages over d_a; the sum is wanted, as @ v_a takes it.",
-            scored_by(lambda sums, v_a: (torch.tanh(sums) * v_a).mean(dim=-1)),
-        ),
-        *(
-            Misconception(
-                "not_summed",
-                "Your scores still have the axis d_a: weigh with v_a and sum it up.",
-                scored_by(score),
-            )
-            for score in (
-                lambda sums, v_a: torch.tanh(sums) * v_a,
-                lambda sums, v_a: torch.tanh(sums),
-            )
-        ),
-        Misconception(
-            "sigmoid",
-            "Your scores are what you get with a sigmoid in place of the tanh.",
-            scored_by(lambda sums, v_a: torch.sigmoid(sums) @ v_a),
-        ),
-        Misconception(
-            "scaled",
-            "Your scores are divided by √d_a: the additive score is not scaled.",
-            scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a / len(v_a) ** 0.5),
-        ),
-        Misconception(
-            "product",
-            "You multiply query and key inside the tanh; the additive score adds.",
-            added_by(lambda ours, theirs: ours[:, :, None] * theirs[:, None]),
-        ),
-        Misconception(
-            "dot",
-            "Your scores are dot products of the projections: no tanh and no v_a.",
-            product_of_projections,
         ),
         Misconception(
             "same_place_only",
@@ -198,32 +149,10 @@ additive_scores = Exercise(
                 lambda query, key, w_a, u_a: (query @ w_a, key @ u_a.T),
             )
         ),
-        *(
-            Misconception(
-                "not_projected",
-                "At least one of query and key is not projected: use w_a and u_a.",
-                projected_by(project),
-            )
-            for project in (
-                lambda query, key, w_a, u_a: (query, key),
-                lambda query, key, w_a, u_a: (query @ w_a, key),
-                lambda query, key, w_a, u_a: (query, key @ u_a),
-            )
-        ),
-        Misconception(
-            "raw_dot",
-            "Your scores are dot products of query and key: no weights, no tanh.",
-            lambda query, key, w_a, u_a, v_a: query @ key.transpose(1, 2),
-        ),
         Misconception(
             "transposed",
             "Your scores are (B, T_k, T_q): queries are the rows, keys the columns.",
             scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).transpose(1, 2)),
-        ),
-        Misconception(
-            "reshaped",
-            "You reshape (B, T_k, T_q), which shuffles the scores: transpose instead.",
-            reshaped,
         ),
         *(
             Misconception(
@@ -232,16 +161,6 @@ additive_scores = Exercise(
                 scored_by(lambda sums, v_a, dim=dim: (torch.tanh(sums) @ v_a).softmax(dim)),
             )
             for dim in (-1, 1)
-        ),
-        Misconception(
-            "extra_axis",
-            "Your scores keep a last axis of size 1: v_a must remove d_a altogether.",
-            scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a[:, None]),
-        ),
-        Misconception(
-            "squeezed_one_key",
-            "With a single key your last axis disappears: @ v_a removed d_a already.",
-            scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).squeeze(-1)),
         ),
         Misconception(
             "squeezed_all",
@@ -387,11 +306,6 @@ context = Exercise(
             "You add the mask to the scores: True counts as 1, and nothing is hidden.",
             mixed_by(lambda scores, mask: (scores + mask).softmax(dim=-1)),
         ),
-        Misconception(
-            "inf_times_zero",
-            "0 · inf is NaN: put -inf in with masked_fill or torch.where.",
-            mixed_by(lambda scores, mask: (scores + ~mask * -torch.inf).softmax(dim=-1)),
-        ),
         *(
             Misconception(
                 "not_low_enough",
@@ -401,44 +315,9 @@ context = Exercise(
             for low in (-10.0, -100.0)
         ),
         Misconception(
-            "underflow",
-            "0/0: the highest score stands on padding; mask before the softmax.",
-            mixed_by(renormalised),
-        ),
-        Misconception(
             "no_softmax",
             "You weigh with the raw scores: the softmax is missing.",
             mixed_by(lambda scores, mask: scores * mask),
-        ),
-        Misconception(
-            "averaged",
-            "Your context is the plain average of the real words: scores play no part.",
-            mixed_by(uniform),
-        ),
-        Misconception(
-            "heaviest_only",
-            "You pick the one word with the highest score; the context is a mixture.",
-            heaviest_only,
-        ),
-        Misconception(
-            "mean_for_sum",
-            "You divide by the number of words once more: weights add up to 1 already.",
-            mixed_by(lambda scores, mask: right_weights(scores, mask) / scores.shape[-1]),
-        ),
-        Misconception(
-            "wrong_axis",
-            "You sum over the queries; the weighted sum runs over the words, T_k.",
-            summed_over_queries,
-        ),
-        Misconception(
-            "weights_returned",
-            "You return the weights; the annotations, weighed and summed, are wanted.",
-            lambda scores, annotations, mask: right_weights(scores, mask),
-        ),
-        Misconception(
-            "overflow",
-            "Your exp overflows at high scores: subtract the highest, or use softmax.",
-            mixed_by(overflowing),
         ),
     ),
     hints=(
@@ -559,11 +438,6 @@ bidirectional = Exercise(
             joined_by(lambda x, lengths, back: back(x.flip(1)).flip(1)),
         ),
         Misconception(
-            "flipped_and_not_turned_back",
-            "You flip whole rows, padding too, and don't turn the result back.",
-            joined_by(lambda x, lengths, back: back(x.flip(1))),
-        ),
-        Misconception(
             "padding_zeroed_first",
             "Your backward reader still reads the padding first; zeros are steps too.",
             joined_by(lambda x, lengths, back: back(cleared(x, lengths).flip(1)).flip(1)),
@@ -585,32 +459,9 @@ bidirectional = Exercise(
             joined_by(lambda x, lengths, back: back(x)),
         ),
         Misconception(
-            "output_flipped_only",
-            "You turn what `back` says, but it has read the words forwards.",
-            joined_by(lambda x, lengths, back: turned(back(x), lengths)),
-        ),
-        Misconception(
             "padding_kept",
             "Your annotations at padding are not zero.",
             joined_by(right_back, zeroed=False),
-        ),
-        *(
-            Misconception(
-                "off_by_one",
-                "Your zeros begin at the wrong place; row b has lengths[b] real words.",
-                joined_by(right_back, late=late),
-            )
-            for late in (1, -1)
-        ),
-        Misconception(
-            "joined_in_time",
-            "You join the halves along time; they stand side by side: dim=-1.",
-            lambda x, lengths, ahead, back: torch.cat([ahead(x), right_back(x, lengths, back)], 1),
-        ),
-        Misconception(
-            "readers_swapped",
-            "You read forwards with `back` and backwards with `ahead`: swap them.",
-            lambda x, lengths, ahead, back: read_each_sentence_alone(x, lengths, back, ahead),
         ),
         Misconception(
             "halves_swapped",
@@ -621,11 +472,6 @@ bidirectional = Exercise(
             "one_reader",
             "You use `ahead` for both directions; `back` reads backwards.",
             one_reader,
-        ),
-        Misconception(
-            "halves_added",
-            "You add the two halves; they stand side by side, 2·d numbers wide.",
-            halves_added,
         ),
     ),
     hints=(
@@ -735,14 +581,6 @@ crossings = Exercise(
             "You compare average places; here the highest weight alone decides.",
             average_place,
         ),
-        *(
-            Misconception(
-                "flat_argmax",
-                "argmax without dim gives one place in the whole table: use dim=1.",
-                answer,
-            )
-            for answer in (torch.argmax, lambda weights: weights.argmax()[:, None])
-        ),
         Misconception(
             "share",
             "You return the share of pairs that cross; their number is wanted.",
@@ -789,11 +627,6 @@ words_looked_at = Exercise(
     ),
     misconceptions=(
         Misconception(
-            "nan_at_zero",
-            "0 · log 0 is NaN on a computer; a weight of 0 should add nothing.",
-            lambda weights: (-(weights * weights.log()).sum(dim=-1)).exp(),
-        ),
-        Misconception(
             "no_exp",
             "You return the entropy; exp turns it into a number of words.",
             entropy,
@@ -824,29 +657,14 @@ words_looked_at = Exercise(
             lambda weights: entropy(weights, dim=1).exp(),
         ),
         Misconception(
-            "over_everything",
-            "You sum over all queries at once: each query has an entropy of its own.",
-            lambda weights: entropy(weights, dim=None).exp(),
-        ),
-        Misconception(
             "exp_first",
             "exp comes last: first the sum of -a log a over the words, then exp.",
             lambda weights: torch.special.entr(weights).exp().sum(dim=-1),
         ),
         Misconception(
-            "extra_axis",
-            "Your count keeps a last axis of size 1: leave out keepdim=True.",
-            lambda weights: entropy(weights).exp()[..., None],
-        ),
-        Misconception(
             "not_zero",
             "You count the weights above 0, however small they are.",
             lambda weights: (weights > 0).sum(dim=-1).float(),
-        ),
-        Misconception(
-            "one_per_sentence",
-            "You return one number for each sentence; each query has its own.",
-            lambda weights: entropy(weights).mean(dim=-1).exp(),
         ),
     ),
     hints=(
