@@ -278,8 +278,8 @@ token_loss = Exercise(
     hints=(
         "Each position has one number: -log of the probability of the right word. Which of them"
         " count, and how many are they?",
-        "log_softmax over the last axis gives all log-probabilities, and gather picks the right"
-        " word's; exp and log one after the other overflow. Or let F.cross_entropy do both.",
+        "log_softmax over the last axis, which never overflows, gives all log-probabilities; gather"
+        " picks the right word's. F.cross_entropy does both.",
         "F.cross_entropy wants logits (N, V) and labels (N,): flatten B and T into one axis. "
         "Its ignore_index leaves the padding out above and below the fraction line.",
     ),

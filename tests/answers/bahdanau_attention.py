@@ -212,6 +212,10 @@ def looked_in_bits(weights):
     return 2**bits
 
 
+def looked_by_categorical(weights):
+    return torch.distributions.Categorical(probs=weights).entropy().exp()
+
+
 def looked_as_product(weights):
     return (weights**-weights).prod(dim=-1)
 
@@ -256,6 +260,7 @@ RIGHT = {
         looked_xlogy,
         looked_in_bits,
         looked_as_product,
+        looked_by_categorical,
     ],
 }
 
