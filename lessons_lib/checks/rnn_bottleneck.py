@@ -747,7 +747,6 @@ greedy_decode = Exercise(
             (talkers, ids([4, 6, 2], [4, 2, 0], [4, 9, 2]), 8),
         ),
         Case("a sentence of 60 words", (long_talkers, ids([4, 2], [5, 2]), 100)),
-        Case("and one that 50 steps cut off", (long_talkers, ids([4, 2], [5, 2]), 50)),
     ),
     misconceptions=(
         Misconception(
