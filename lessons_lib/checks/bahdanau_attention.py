@@ -1,11 +1,14 @@
 """The exercises of lesson 2, as data: reference, cases, known mistakes, hints."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.diagnosis import first_difference
+from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property, several
+from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
 
 # --- additive_scores ------------------------------------------------------------------------------
@@ -52,15 +55,6 @@ def squashed_before(of_query, of_key):
     )
 
 
-def product_of_projections(query, key, w_a, u_a, v_a):
-    return (query @ w_a) @ (key @ u_a).transpose(1, 2)
-
-
-def reshaped(query, key, w_a, u_a, v_a):
-    turned = torch.tanh((key @ u_a)[:, :, None] + (query @ w_a)[:, None]) @ v_a  # (B, T_k, T_q)
-    return turned.reshape(len(query), query.shape[1], key.shape[1])
-
-
 def additive_inputs(seed, B, T_q, T_k, d_q, d_k, d_a):
     """Random arguments of additive_scores."""
     shapes = ((B, T_q, d_q), (B, T_k, d_k), (d_q, d_a), (d_k, d_a), (d_a,))
@@ -87,6 +81,19 @@ additive_scores = Exercise(
         Case("as many queries as keys", additive_inputs(45, 2, 3, 3, 4, 6, 5)),
         Case("a single key", additive_inputs(100, 2, 3, 1, 4, 5, 6)),
         Case("d_a is 1", additive_inputs(110, 2, 3, 4, 5, 6, 1)),
+        Case("all sizes are 3", additive_inputs(120, 3, 3, 3, 3, 3, 3)),
+        Case("the same sizes, other numbers", additive_inputs(125, 3, 3, 3, 3, 3, 3)),
+        Case(
+            "sums of 1,000 and of -1,000 inside the tanh",
+            (
+                torch.tensor([[[1000.0], [-1000.0]]]),
+                torch.tensor([[[0.5], [-0.25]]]),
+                torch.tensor([[1.0, -1.0]]),
+                torch.ones(1, 2),
+                torch.tensor([0.75, 0.5]),
+            ),
+        ),
+        Case("250 keys", additive_inputs(130, 1, 2, 250, 3, 2, 4)),
     ),
     misconceptions=(
         Misconception(
@@ -96,77 +103,28 @@ additive_scores = Exercise(
         ),
         Misconception(
             "tanh_outside",
-            "Your tanh is taken of the finished score; it belongs around the sum.",
+            "Your scores are the tanh of a sum; the tanh belongs inside, before v_a.",
             scored_by(lambda sums, v_a: torch.tanh(sums @ v_a)),
         ),
         Misconception(
             "tanh_of_each",
-            "You take the tanh of query and key before adding them: add first.",
+            "Your scores are what you get when query and key go through tanh one by one.",
             squashed_before(torch.tanh, torch.tanh),
-        ),
-        *(
-            Misconception(
-                "tanh_of_one",
-                "Only one side goes through the tanh; it belongs around the sum.",
-                squashed_before(*sides),
-            )
-            for sides in ((torch.tanh, torch.clone), (torch.clone, torch.tanh))
         ),
         Misconception(
             "no_v",
-            "Your scores add up the tanh values: v_a, which weighs them, is missing.",
+            "Your scores are what you get without v_a: a plain sum of the tanh values.",
             scored_by(lambda sums, v_a: torch.tanh(sums).sum(dim=-1)),
         ),
         Misconception(
-            "v_inside",
-            "Your v_a stands inside the tanh; it weighs what comes out of it.",
-            scored_by(lambda sums, v_a: torch.tanh(sums * v_a).sum(dim=-1)),
-        ),
-        Misconception(
-            "averaged",
-            "Your scores are averages over d_a; the sum is wanted, as @ v_a takes it.",
-            scored_by(lambda sums, v_a: (torch.tanh(sums) * v_a).mean(dim=-1)),
-        ),
-        *(
-            Misconception(
-                "not_summed",
-                "Your scores still have the axis d_a: weigh with v_a and sum it up.",
-                scored_by(score),
-            )
-            for score in (
-                lambda sums, v_a: torch.tanh(sums) * v_a,
-                lambda sums, v_a: torch.tanh(sums),
-            )
-        ),
-        Misconception(
-            "sigmoid",
-            "Your scores are what you get with a sigmoid in place of the tanh.",
-            scored_by(lambda sums, v_a: torch.sigmoid(sums) @ v_a),
-        ),
-        Misconception(
-            "scaled",
-            "Your scores are divided by √d_a: the additive score is not scaled.",
-            scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a / len(v_a) ** 0.5),
-        ),
-        Misconception(
-            "product",
-            "You multiply query and key inside the tanh; the additive score adds.",
-            added_by(lambda ours, theirs: ours[:, :, None] * theirs[:, None]),
-        ),
-        Misconception(
-            "dot",
-            "Your scores are dot products of the projections: no tanh and no v_a.",
-            product_of_projections,
-        ),
-        Misconception(
             "same_place_only",
-            "Your query axis is lost: make room, so that every query meets every key.",
+            "Your scores pair query i with key i alone; every query meets every key.",
             added_by(lambda ours, theirs: ours + theirs),
         ),
         *(
             Misconception(
                 "one_axis_missing",
-                "You make room on one side only; query and key both need a new axis.",
+                "Your scores are what you get when only query or key is given a new axis.",
                 added_by(add),
             )
             for add in (
@@ -176,76 +134,32 @@ additive_scores = Exercise(
                 lambda ours, theirs: theirs[:, None] + ours,
             )
         ),
-        *(
-            Misconception(
-                "weights_swapped",
-                "w_a projects the query, u_a the key: one of them is in the wrong place.",
-                projected_by(project),
-            )
-            for project in (
-                lambda query, key, w_a, u_a: (query @ u_a, key @ w_a),
-                lambda query, key, w_a, u_a: (query @ w_a, key @ w_a),
-            )
-        ),
-        *(
-            Misconception(
-                "linear_convention",
-                "These weights are applied as x @ w; F.linear and .T want them turned.",
-                projected_by(project),
-            )
-            for project in (
-                lambda query, key, w_a, u_a: (query @ w_a.T, key @ u_a),
-                lambda query, key, w_a, u_a: (query @ w_a, key @ u_a.T),
-            )
-        ),
-        *(
-            Misconception(
-                "not_projected",
-                "At least one of query and key is not projected: use w_a and u_a.",
-                projected_by(project),
-            )
-            for project in (
-                lambda query, key, w_a, u_a: (query, key),
-                lambda query, key, w_a, u_a: (query @ w_a, key),
-                lambda query, key, w_a, u_a: (query, key @ u_a),
-            )
+        Misconception(
+            "weights_swapped",
+            "Your scores are what you get when w_a and u_a change places.",
+            projected_by(lambda query, key, w_a, u_a: (query @ u_a, key @ w_a)),
         ),
         Misconception(
-            "raw_dot",
-            "Your scores are dot products of query and key: no weights, no tanh.",
-            lambda query, key, w_a, u_a, v_a: query @ key.transpose(1, 2),
+            "linear_convention",
+            "Your scores are what you get with w_a and u_a transposed, as F.linear does.",
+            projected_by(lambda query, key, w_a, u_a: (query @ w_a.T, key @ u_a.T)),
         ),
         Misconception(
             "transposed",
             "Your scores are (B, T_k, T_q): queries are the rows, keys the columns.",
             scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).transpose(1, 2)),
         ),
-        Misconception(
-            "reshaped",
-            "You reshape (B, T_k, T_q), which shuffles the scores: transpose instead.",
-            reshaped,
-        ),
         *(
             Misconception(
                 "softmaxed",
-                "You return weights, after a softmax; the scores before it are wanted.",
+                "Your scores are weights, after a softmax; the scores before it are wanted.",
                 scored_by(lambda sums, v_a, dim=dim: (torch.tanh(sums) @ v_a).softmax(dim)),
             )
             for dim in (-1, 1)
         ),
         Misconception(
-            "extra_axis",
-            "Your scores keep a last axis of size 1: v_a must remove d_a altogether.",
-            scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a[:, None]),
-        ),
-        Misconception(
-            "squeezed_one_key",
-            "With a single key your last axis disappears: @ v_a removed d_a already.",
-            scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).squeeze(-1)),
-        ),
-        Misconception(
             "squeezed_all",
-            "squeeze() drops every axis of size 1, be it batch or query: name the axis.",
+            "Your scores lack every axis of size 1, as after squeeze() without an axis.",
             scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).squeeze()),
         ),
     ),
@@ -287,29 +201,6 @@ def mixed_by(weigh):
     return lambda scores, annotations, mask: weigh(scores, mask) @ annotations
 
 
-def overflowing(scores, mask):
-    powers = scores.exp() * mask  # (B, T_q, T_k)
-    return powers / powers.sum(dim=-1, keepdim=True)
-
-
-def renormalised(scores, mask):
-    weights = scores.softmax(dim=-1) * mask  # (B, T_q, T_k)
-    return weights / weights.sum(dim=-1, keepdim=True)
-
-
-def summed_over_queries(scores, annotations, mask):
-    return (right_weights(scores, mask)[..., None] * annotations[:, None]).sum(dim=1)
-
-
-def heaviest_only(scores, annotations, mask):
-    heaviest = right_weights(scores, mask).argmax(dim=-1)  # (B, T_q)
-    return annotations[torch.arange(len(scores))[:, None], heaviest]
-
-
-def uniform(scores, mask):
-    return (mask / mask.sum(dim=-1, keepdim=True)).expand_as(scores)
-
-
 def words(*lengths: int) -> torch.Tensor:
     """A padding mask (B, 1, T_k) for sentences of these lengths."""
     return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None]
@@ -340,105 +231,82 @@ context = Exercise(
             ),
         ),
         Case(
-            "scores above 100",
-            (200 * normal(53, 2, 3, 4), normal(54, 2, 4, 5), words(4, 3)),
+            "real scores of -10,000, and 10,000 on padding",
+            (
+                torch.tensor([[[-10000.0, -9999.0, 10000.0]]]),
+                torch.tensor([[[4.0], [8.0], [100.0]]]),
+                words(2, 3)[:1],
+            ),
         ),
+        Case(
+            "one query's scores near 10,000, another's near -10,000",
+            (
+                torch.tensor([[[10000.0, 9999.0], [-10000.0, -9999.0]]]),
+                torch.tensor([[[4.0], [8.0]]]),
+                words(2),
+            ),
+        ),
+        Case("real scores of -50", (normal(55, 2, 3, 4) - 50, normal(56, 2, 4, 5), words(2, 4))),
+        Case(
+            "scores of hundreds, and a word left out in the middle",
+            (
+                200 * normal(53, 2, 3, 4),
+                normal(54, 2, 4, 5),
+                truths("1011", "0110")[:, None],
+            ),
+        ),
+        Case("all sizes are 3", (normal(57, 3, 3, 3), normal(58, 3, 3, 3), words(3, 1, 2))),
+        Case("300 words", (normal(59, 2, 2, 300), normal(60, 2, 300, 3), words(300, 120))),
     ),
     misconceptions=(
         Misconception(
             "mask_ignored",
-            "Your context holds padding too: the mask is not used.",
+            "Your output is what you get without the mask: padding takes a share.",
             mixed_by(lambda scores, mask: scores.softmax(dim=-1)),
         ),
         Misconception(
             "masked_after",
-            "Padding still takes a share in the softmax: real weights don't add up to 1.",
+            "Your output is what you get when the mask is applied after the softmax.",
             mixed_by(lambda scores, mask: scores.softmax(dim=-1) * mask),
         ),
         Misconception(
             "score_zero",
-            "You give padding a score of 0, or nearly 0; exp(0) is 1, a real share.",
+            "Your output is what you get with a score of 0 at padding; exp(0) is 1.",
             mixed_by(lambda scores, mask: (scores * mask).softmax(dim=-1)),
         ),
         Misconception(
             "mask_inverted",
-            "You block the real words and let padding in: True means may attend.",
+            "Your output is what you get with the mask inverted: True means may attend.",
             mixed_by(lambda scores, mask: scores.masked_fill(mask, -torch.inf).softmax(dim=-1)),
         ),
-        Misconception(
+        *several(
             "softmax_over_queries",
-            "Your softmax runs over the queries; each query's weights must sum to 1.",
-            mixed_by(
-                lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(dim=1) * mask,
-            ),
-        ),
-        Misconception(
-            "softmax_over_queries",
-            "Your softmax runs over the queries; each query's weights must sum to 1.",
+            "Your output is what you get when the softmax runs over the queries.",
+            mixed_by(lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(dim=1) * mask),
             mixed_by(lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(dim=1)),
         ),
         Misconception(
             "softmax_twice",
-            "You take two softmaxes: the second one evens out what the first one says.",
+            "Your output is what you get with two softmaxes, one after the other.",
             mixed_by(lambda scores, mask: right_weights(scores.softmax(dim=-1), mask)),
         ),
         Misconception(
             "mask_added",
-            "You add the mask to the scores: True counts as 1, and nothing is hidden.",
+            "Your output is what you get when the mask is added to the scores, True as 1.",
             mixed_by(lambda scores, mask: (scores + mask).softmax(dim=-1)),
         ),
-        Misconception(
-            "inf_times_zero",
-            "0 · inf is NaN: put -inf in with masked_fill or torch.where.",
-            mixed_by(lambda scores, mask: (scores + ~mask * -torch.inf).softmax(dim=-1)),
-        ),
-        *(
-            Misconception(
-                "not_low_enough",
-                "Padding's score is not low enough: it still takes a share. Try -inf.",
-                mixed_by(lambda scores, mask, low=low: scores.masked_fill(~mask, low).softmax(-1)),
-            )
-            for low in (-10.0, -100.0)
-        ),
-        Misconception(
-            "underflow",
-            "0/0: the highest score stands on padding; mask before the softmax.",
-            mixed_by(renormalised),
+        *several(
+            "not_low_enough",
+            "Padding takes a share where real scores are low: its score must be lower.",
+            *(
+                mixed_by(lambda scores, mask, low=low: scores.masked_fill(~mask, low).softmax(-1))
+                for low in (-10.0, -30.0, -100.0, -10000.0)
+            ),
         ),
         Misconception(
             "no_softmax",
-            "You weigh with the raw scores: the softmax is missing.",
+            "Your output is what you get with the scores as weights, without a softmax.",
             mixed_by(lambda scores, mask: scores * mask),
-        ),
-        Misconception(
-            "averaged",
-            "Your context is the plain average of the real words: scores play no part.",
-            mixed_by(uniform),
-        ),
-        Misconception(
-            "heaviest_only",
-            "You pick the one word with the highest score; the context is a mixture.",
-            heaviest_only,
-        ),
-        Misconception(
-            "mean_for_sum",
-            "You divide by the number of words once more: weights add up to 1 already.",
-            mixed_by(lambda scores, mask: right_weights(scores, mask) / scores.shape[-1]),
-        ),
-        Misconception(
-            "wrong_axis",
-            "You sum over the queries; the weighted sum runs over the words, T_k.",
-            summed_over_queries,
-        ),
-        Misconception(
-            "weights_returned",
-            "You return the weights; the annotations, weighed and summed, are wanted.",
-            lambda scores, annotations, mask: right_weights(scores, mask),
-        ),
-        Misconception(
-            "overflow",
-            "Your exp overflows at high scores: subtract the highest, or use softmax.",
-            mixed_by(overflowing),
         ),
     ),
     hints=(
@@ -455,13 +323,22 @@ context = Exercise(
 # --- bidirectional --------------------------------------------------------------------------------
 
 
-def running_sum(x):
-    """A reader (B, T, d) → (B, T, d) that adds up what it has read."""
-    return x.cumsum(dim=1)
+@dataclass(frozen=True)
+class Reader:
+    """A function (B, T, d) → (B, T, d) that reads from left to right, with a name to show."""
+
+    name: str
+    read: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, x):
+        return self.read(x)
+
+    def __repr__(self) -> str:
+        return self.name
 
 
-def fading_sum(x):
-    """A reader (B, T, d) → (B, T, d) that halves what it knows, then adds the new word."""
+def fade(x):
+    """Halve what is known, then add the new word."""
     state, states = torch.zeros_like(x[:, 0]), []  # (B, d)
     for word in x.unbind(dim=1):
         state = 0.5 * state + word  # (B, d)
@@ -469,9 +346,11 @@ def fading_sum(x):
     return torch.stack(states, dim=1)  # (B, T, d)
 
 
-def counting_sum(x):
-    """A reader (B, T, d) → (B, T, d) to which a step over zeros is a step, too."""
-    return fading_sum(x + 1)
+running_sum = Reader("running_sum", lambda x: x.cumsum(dim=1))
+fading_sum = Reader("fading_sum", fade)
+counting_sum = Reader("counting_sum", lambda x: (x + 1).cumsum(dim=1))  # zeros are a step, too
+mixing_sum = Reader("mixing_sum", lambda x: x.cumsum(dim=1).cumsum(dim=2))  # mixes the features
+echo = Reader("echo", lambda x: x)  # returns the very tensor that it is given
 
 
 def read_each_sentence_alone(x, lengths, ahead, back):
@@ -497,12 +376,12 @@ def cleared(x, lengths):
     return x * real[..., None]
 
 
-def joined_by(second, first=lambda x, ahead: ahead(x), zeroed=True, late=0):
-    """A wrong answer whose halves are first(x, ahead) and second(x, lengths, back)."""
+def joined_by(second, zeroed=True):
+    """A wrong answer whose backward half is second(x, lengths, back)."""
 
     def bidirectional(x, lengths, ahead, back):
-        both = torch.cat([first(x, ahead), second(x, lengths, back)], dim=-1)  # (B, T, 2·d)
-        return cleared(both, lengths + late) if zeroed else both
+        both = torch.cat([ahead(x), second(x, lengths, back)], dim=-1)  # (B, T, 2·d)
+        return cleared(both, lengths) if zeroed else both
 
     return bidirectional
 
@@ -519,8 +398,26 @@ def one_reader(x, lengths, ahead, back):
     return read_each_sentence_alone(x, lengths, ahead, ahead)
 
 
-def halves_added(x, lengths, ahead, back):
-    return sum(read_each_sentence_alone(x, lengths, ahead, back).chunk(2, dim=-1))
+def changed_in_place(bidirectional) -> Facts | None:
+    """A tensor that a reader was given or returned, and that holds something else later."""
+    seen = []
+
+    def listening(reader, name):
+        def read(x):
+            returned = reader(x)
+            seen.append((f"what {name} was given", x, x.clone()))
+            seen.append((f"what {name} returned", returned, returned.clone()))
+            return returned
+
+        return Reader(name, read)
+
+    x, lengths = normal(78, 2, 3, 2), torch.tensor([3, 1])
+    bidirectional(x, lengths, listening(running_sum, "ahead"), listening(fading_sum, "back"))
+    for name, tensor, copy in seen:
+        if not torch.equal(tensor, copy):
+            where, before, after = first_difference(name, tensor != copy, tensor, copy)
+            return (where, ("expected", f"{before[1]}, as it was"), after)
+    return None
 
 
 bidirectional = Exercise(
@@ -535,8 +432,13 @@ bidirectional = Exercise(
             (torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([3]), running_sum, fading_sum),
         ),
         Case(
-            "one sentence, two columns of padding",
-            (normal(71, 1, 5, 2), torch.tensor([3]), running_sum, fading_sum),
+            "a sentence of one word, with two columns of padding",
+            (
+                torch.tensor([[[1.0], [2.0], [4.0]], [[1.0], [8.0], [8.0]]]),
+                torch.tensor([3, 1]),
+                running_sum,
+                fading_sum,
+            ),
         ),
         Case(
             "three lengths, the readers changed",
@@ -545,6 +447,19 @@ bidirectional = Exercise(
         Case(
             "readers that add 1 at every step",
             (normal(74, 3, 5, 2), torch.tensor([3, 1, 4]), counting_sum, counting_sum),
+        ),
+        Case(
+            "readers that mix the features",
+            (normal(75, 2, 4, 3), torch.tensor([2, 3]), mixing_sum, mixing_sum),
+        ),
+        Case(
+            "readers that return the tensor that they are given",
+            (torch.tensor([[[1.0], [2.0], [8.0]]]), torch.tensor([2]), echo, echo),
+        ),
+        Case("all sizes are 3", (normal(76, 3, 3, 3), torch.tensor([2, 3, 1]), fading_sum, echo)),
+        Case(
+            "300 words beside a short sentence",
+            (normal(77, 2, 300, 2), torch.tensor([300, 17]), fading_sum, fading_sum),
         ),
     ),
     misconceptions=(
@@ -555,91 +470,59 @@ bidirectional = Exercise(
         ),
         Misconception(
             "padding_read_first",
-            "Your backward reader reads the padding first: whole rows are flipped.",
+            "Your backward half has read the padding first, as when whole rows are flipped.",
             joined_by(lambda x, lengths, back: back(x.flip(1)).flip(1)),
         ),
         Misconception(
-            "flipped_and_not_turned_back",
-            "You flip whole rows, padding too, and don't turn the result back.",
-            joined_by(lambda x, lengths, back: back(x.flip(1))),
-        ),
-        Misconception(
             "padding_zeroed_first",
-            "Your backward reader still reads the padding first; zeros are steps too.",
+            "Your backward half has read zeros in place of padding; zeros are steps too.",
             joined_by(lambda x, lengths, back: back(cleared(x, lengths).flip(1)).flip(1)),
         ),
-        *(
-            Misconception(
-                "turned_two_ways",
-                "You turn in two ways; both times, turn each row within its length.",
-                joined_by(second),
-            )
-            for second in (
-                lambda x, lengths, back: back(turned(x, lengths)).flip(1),
-                lambda x, lengths, back: turned(back(x.flip(1)), lengths),
-            )
+        *several(
+            "turned_two_ways",
+            "Your backward half is turned in two ways; turn within the length both times.",
+            joined_by(lambda x, lengths, back: back(turned(x, lengths)).flip(1)),
+            joined_by(lambda x, lengths, back: turned(back(x.flip(1)), lengths)),
         ),
         Misconception(
             "both_forwards",
-            "Both of your readers read forwards.",
+            "Your backward half is what `back` returns when it reads forwards.",
             joined_by(lambda x, lengths, back: back(x)),
-        ),
-        Misconception(
-            "output_flipped_only",
-            "You turn what `back` says, but it has read the words forwards.",
-            joined_by(lambda x, lengths, back: turned(back(x), lengths)),
         ),
         Misconception(
             "padding_kept",
             "Your annotations at padding are not zero.",
             joined_by(right_back, zeroed=False),
         ),
-        *(
-            Misconception(
-                "off_by_one",
-                "Your zeros begin at the wrong place; row b has lengths[b] real words.",
-                joined_by(right_back, late=late),
-            )
-            for late in (1, -1)
-        ),
-        Misconception(
-            "joined_in_time",
-            "You join the halves along time; they stand side by side: dim=-1.",
-            lambda x, lengths, ahead, back: torch.cat([ahead(x), right_back(x, lengths, back)], 1),
-        ),
-        Misconception(
-            "readers_swapped",
-            "You read forwards with `back` and backwards with `ahead`: swap them.",
-            lambda x, lengths, ahead, back: read_each_sentence_alone(x, lengths, back, ahead),
-        ),
         Misconception(
             "halves_swapped",
-            "The backward half stands first; the forward half should.",
+            "Your backward half stands first; the forward half should.",
             halves_swapped,
         ),
         Misconception(
             "one_reader",
-            "You use `ahead` for both directions; `back` reads backwards.",
+            "Your backward half is what `ahead` returns; `back` reads backwards.",
             one_reader,
-        ),
-        Misconception(
-            "halves_added",
-            "You add the two halves; they stand side by side, 2·d numbers wide.",
-            halves_added,
         ),
     ),
     hints=(
-        "What is the first thing that your backward reader sees in a row with padding?",
+        "What is the first thing that your backward reader reads in a row with padding?",
         "Each row must be turned within its own length. It must be turned a second time after"
-        " reading, so that both halves speak of the same word.",
+        " reading, so that both halves stand at the same word.",
         "For one row: turned = torch.cat([row[:n].flip(0), row[n:]]). Turn, read with back, turn "
-        "again, torch.cat with what ahead says, and set all places from n on to 0.",
+        "again, torch.cat with what ahead returns, and put 0 at all positions from n on.",
     ),
     properties=(
         same_gradient(
             read_each_sentence_alone,
             ("x", "lengths", "ahead", "back"),
             (normal(73, 2, 4, 3), torch.tensor([4, 2]), running_sum, fading_sum),
+        ),
+        Property(
+            "changed_in_place",
+            "what the readers were given and returned",
+            "You change a tensor in place that a reader was given or returned.",
+            changed_in_place,
         ),
     ),
 )
@@ -650,9 +533,9 @@ bidirectional = Exercise(
 
 def count_pair_by_pair(weights):
     """Compare every word with every later one."""
-    looks = weights.argmax(dim=1).tolist()  # T_q places
-    T_q = len(looks)
-    crossed = [looks[i] > looks[k] for i in range(T_q) for k in range(i + 1, T_q)]
+    attended = weights.argmax(dim=1).tolist()  # T_q positions
+    T_q = len(attended)
+    crossed = [attended[i] > attended[k] for i in range(T_q) for k in range(i + 1, T_q)]
     return torch.tensor(sum(crossed))
 
 
@@ -660,21 +543,21 @@ def counted_by(crossed, axis=1):
     """A wrong answer from crossed(earlier (T_q, 1), later (1, T_q), is_later (T_q, T_q))."""
 
     def crossings(weights):
-        looks = weights.argmax(dim=axis)
-        place = torch.arange(len(looks))
-        return crossed(looks[:, None], looks[None], place[:, None] < place[None]).sum()
+        attended = weights.argmax(dim=axis)
+        order = torch.arange(len(attended))
+        return crossed(attended[:, None], attended[None], order[:, None] < order[None]).sum()
 
     return crossings
 
 
 def neighbours_only(weights):
-    looks = weights.argmax(dim=1)  # (T_q,)
-    return (looks[:-1] > looks[1:]).sum()
+    attended = weights.argmax(dim=1)  # (T_q,)
+    return (attended[:-1] > attended[1:]).sum()
 
 
-def average_place(weights):
-    places = weights @ torch.arange(float(weights.shape[1]))  # (T_q,)
-    return (places[:, None] > places).triu(diagonal=1).sum()
+def average_position(weights):
+    positions = weights @ torch.arange(float(weights.shape[1]))  # (T_q,)
+    return (positions[:, None] > positions).triu(diagonal=1).sum()
 
 
 def share_of_pairs(weights):
@@ -692,68 +575,66 @@ crossings = Exercise(
     oracle=count_pair_by_pair,
     cases=(
         Case("two words that change places", (torch.tensor([[0.1, 0.9, 0.0], [0.7, 0.2, 0.1]]),)),
-        Case("zwei und vierzig <eos>: und looks at forty", (FORTY_TWO,)),
+        Case("zwei und vierzig <eos>: und attends to forty", (FORTY_TWO,)),
         Case("a straight line", (torch.eye(5)[:4],)),
         Case("all backwards", (torch.eye(6).flip(0)[:5],)),
+        Case("a single written word", (torch.tensor([[0.2, 0.5, 0.3]]),)),
         Case("many words", (normal(82, 9, 7).softmax(dim=1),)),
+        Case("as many written words as source words", (normal(83, 6, 6).softmax(dim=1),)),
+        Case("nearly equal weights", (normal(84, 8, 5, scale=0.05).softmax(dim=1),)),
+        Case("sharp weights", (normal(85, 7, 12, scale=4.0).softmax(dim=1),)),
+        Case("and ten words more", (normal(86, 17, 11, scale=0.5).softmax(dim=1),)),
+        Case("120 words, all backwards", (torch.eye(120).flip(0),)),
     ),
     misconceptions=(
         Misconception(
             "neighbours_only",
-            "You compare neighbours only: every pair of written words counts.",
+            "Your count is that of neighbouring pairs; every pair of written words counts.",
             neighbours_only,
         ),
         Misconception(
-            "same_place_counted",
-            "You count pairs that look at the same word: those don't cross.",
+            "same_word_counted",
+            "Your count includes pairs that attend to the same word; those don't cross.",
             counted_by(lambda one, other, later: (one >= other) & later),
         ),
         Misconception(
             "each_twice",
-            "You count every pair twice, once from each of its words.",
+            "Your count is twice the number of crossing pairs.",
             counted_by(
                 lambda one, other, later: ((one > other) & later) | ((one < other) & later.T)
             ),
         ),
         Misconception(
             "straight_counted",
-            "You count the pairs that keep their order; the others cross.",
+            "Your count is that of the pairs that keep their order; the others cross.",
             counted_by(lambda one, other, later: (one < other) & later),
         ),
         Misconception(
             "any_order",
-            "You count pairs that look at different words, crossed or not.",
+            "Your count is that of pairs that attend to different words, crossed or not.",
             counted_by(lambda one, other, later: (one != other) & later),
         ),
         Misconception(
             "wrong_axis",
-            "Your argmax runs down the columns: each row is one written word.",
+            "Your count is what you get with argmax down the columns; use dim=1.",
             counted_by(lambda one, other, later: (one > other) & later, axis=0),
         ),
         Misconception(
-            "average_place",
-            "You compare average places; here the highest weight alone decides.",
-            average_place,
-        ),
-        *(
-            Misconception(
-                "flat_argmax",
-                "argmax without dim gives one place in the whole table: use dim=1.",
-                answer,
-            )
-            for answer in (torch.argmax, lambda weights: weights.argmax()[:, None])
+            "average_position",
+            "Your count is what you get from average positions; take the highest weight.",
+            average_position,
         ),
         Misconception(
             "share",
-            "You return the share of pairs that cross; their number is wanted.",
+            "Your count is the share of pairs that cross; their number is wanted.",
             share_of_pairs,
         ),
     ),
     hints=(
-        "Where does each written word look most? Draw four such places as dots, and lines.",
-        "Two written words cross if the earlier one looks further right. Compare each place with"
-        " all later ones, not with the next one alone.",
-        "looks = weights.argmax(dim=1). looks[:, None] > looks[None] compares all pairs at once; "
+        "Which word has the highest weight in each row? Draw four of them as dots, and lines.",
+        "Two lines cross if the earlier word attends further to the right. Compare each position"
+        " with all later ones, not with the next one alone.",
+        "With p = weights.argmax(dim=1), p[:, None] > p[None] compares all pairs at once; "
         "torch.triu(…, diagonal=1) keeps those whose second word is later. Sum them up.",
     ),
 )
@@ -772,6 +653,16 @@ def entropy(weights, dim=-1):
     return torch.special.entr(weights).sum(dim=dim)
 
 
+through_softmax = same_gradient(
+    lambda scores: spread_row_by_row(scores.softmax(dim=-1)), ("scores",), (normal(94, 2, 3, 4),)
+)
+
+
+def gradient_at_the_scores(answer) -> Facts | None:
+    """Weights come from a softmax: an answer that divides them by their sum again is right."""
+    return through_softmax.counterexample(lambda scores: answer(scores.softmax(dim=-1)))
+
+
 words_looked_at = Exercise(
     id="words_looked_at",
     lesson=2,
@@ -786,67 +677,50 @@ words_looked_at = Exercise(
             (torch.tensor([[[0.5, 0.3, 0.2, 0.0], [0.1, 0.0, 0.9, 0.0]]]),),
         ),
         Case("several sentences", (normal(92, 3, 2, 6, scale=2.0).softmax(dim=-1),)),
+        Case("a weight of 1", (torch.tensor([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]]),)),
+        Case("all sizes are 4", (normal(93, 4, 4, 4).softmax(dim=-1),)),
+        Case("1,000 words of equal weight", (torch.full((1, 1, 1000), 0.001),)),
+        Case(
+            "one word, and 1,000 others of 0.0000001 each",
+            (torch.tensor([0.9999] + [1e-7] * 1000)[None, None],),
+        ),
     ),
     misconceptions=(
         Misconception(
-            "nan_at_zero",
-            "0 · log 0 is NaN on a computer; a weight of 0 should add nothing.",
-            lambda weights: (-(weights * weights.log()).sum(dim=-1)).exp(),
-        ),
-        Misconception(
             "no_exp",
-            "You return the entropy; exp turns it into a number of words.",
+            "Your count is the entropy; exp turns it into a number of words.",
             entropy,
         ),
         Misconception(
             "sign",
-            "You lost the minus sign: entropy is the sum of -a log a.",
+            "Your count is 1 divided by the right one: entropy is the sum of -a log a.",
             lambda weights: (-entropy(weights)).exp(),
         ),
-        Misconception(
+        *several(
             "two_bases",
-            "You mix two bases: exp belongs to log, 2 ** x to log2.",
+            "Your count mixes two bases: exp belongs to log, 2 ** x to log2.",
             lambda weights: 2 ** entropy(weights),
-        ),
-        Misconception(
-            "two_bases",
-            "You mix two bases: exp belongs to log, 2 ** x to log2.",
             lambda weights: (entropy(weights) / math.log(2)).exp(),
         ),
         Misconception(
             "averaged",
-            "You average -a log a over the words; entropy is their sum.",
+            "Your count is what you get from the average of -a log a; entropy is the sum.",
             lambda weights: (entropy(weights) / weights.shape[-1]).exp(),
         ),
         Misconception(
             "over_queries",
-            "You sum over the queries: each query has an entropy of its own.",
+            "Your count is what you get from a sum over the queries; sum over the words.",
             lambda weights: entropy(weights, dim=1).exp(),
         ),
         Misconception(
-            "over_everything",
-            "You sum over all queries at once: each query has an entropy of its own.",
-            lambda weights: entropy(weights, dim=None).exp(),
-        ),
-        Misconception(
             "exp_first",
-            "exp comes last: first the sum of -a log a over the words, then exp.",
+            "Your count is what you get with exp before the sum; sum first, then exp.",
             lambda weights: torch.special.entr(weights).exp().sum(dim=-1),
         ),
         Misconception(
-            "extra_axis",
-            "Your count keeps a last axis of size 1: leave out keepdim=True.",
-            lambda weights: entropy(weights).exp()[..., None],
-        ),
-        Misconception(
             "not_zero",
-            "You count the weights above 0, however small they are.",
+            "Your count is the number of weights above 0, however small they are.",
             lambda weights: (weights > 0).sum(dim=-1).float(),
-        ),
-        Misconception(
-            "one_per_sentence",
-            "You return one number for each sentence; each query has its own.",
-            lambda weights: entropy(weights).mean(dim=-1).exp(),
         ),
     ),
     hints=(
@@ -856,6 +730,7 @@ words_looked_at = Exercise(
         "logs = weights.clamp(min=1e-30).log() is finite everywhere; where the weight is 0, it is "
         "multiplied by 0. Sum weights * logs over the last axis, turn the sign, and take exp.",
     ),
+    properties=(replace(through_softmax, counterexample=gradient_at_the_scores),),
 )
 
 

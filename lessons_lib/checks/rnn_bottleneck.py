@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch.nn import functional as F
 
+from lessons_lib.checks.diagnosis import first_difference
 from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
 from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
@@ -24,7 +25,7 @@ def ids(*rows: list[int]) -> torch.Tensor:
 
 
 def cut_token_by_token(tgt):
-    """Read a token, answer with the next one: one pair for each place but the last."""
+    """Read a token, answer with the next one: one pair for each position but the last."""
     pairs = torch.tensor([list(pairwise(row)) for row in tgt.tolist()])  # (B, T-1, 2)
     return pairs[..., 0], pairs[..., 1]  # (B, T-1) each
 
@@ -56,22 +57,23 @@ teacher_forcing = Exercise(
             (ids([1, 6, 5, 2, 0, 0, 0], [1, 4, 2, 0, 0, 0, 0], [1, 7, 7, 8, 2, 0, 0]),),
         ),
         Case("nothing but BOS and EOS", (ids([1, 2]),)),
+        Case("as many sentences as columns", (ids([1, 5, 2], [1, 2, 0], [1, 7, 2]),)),
+        Case(
+            "any ids anywhere, above 16,777,216 too",
+            (ids([1, 16777217, 0, 16777219, 2, 0, 3, 1], [1, 0, 2, 5, 2, 33554433, 2, 0]),),
+        ),
+        Case("a sentence of 300 words", (torch.arange(302).roll(-3)[None],)),
     ),
     misconceptions=(
         Misconception(
             "swapped",
-            "Decoder input and labels have changed places.",
+            "Your two tensors are right, but in the wrong order: decoder input first.",
             lambda tgt: (tgt[:, 1:], tgt[:, :-1]),
         ),
         Misconception(
             "labels_repeat_input",
-            "Your labels are the decoder input: the model would learn to copy.",
+            "Your labels are the decoder input: nothing is one ahead.",
             lambda tgt: (tgt[:, :-1], tgt[:, :-1]),
-        ),
-        Misconception(
-            "input_is_the_answer",
-            "Your decoder input is the labels: the model would read the answer.",
-            lambda tgt: (tgt[:, 1:], tgt[:, 1:]),
         ),
         Misconception(
             "not_shifted",
@@ -84,18 +86,13 @@ teacher_forcing = Exercise(
             lambda tgt: (tgt, tgt[:, 1:]),
         ),
         Misconception(
-            "labels_keep_bos",
-            "Your labels start with BOS, which the decoder never has to say.",
-            lambda tgt: (tgt[:, :-1], tgt),
-        ),
-        Misconception(
             "rolled",
             "Your labels are rolled around: BOS comes back at the end.",
             lambda tgt: (tgt, tgt.roll(-1, dims=1)),
         ),
         Misconception(
             "labels_filled_up",
-            "Your labels are filled up with PAD to T columns; T-1 are wanted.",
+            "Your labels have T columns, the last one PAD; T-1 are wanted.",
             fill_up_labels,
         ),
         Misconception(
@@ -103,32 +100,7 @@ teacher_forcing = Exercise(
             "Your decoder input starts with two BOS: the target brings its own.",
             shift_right,
         ),
-        Misconception(
-            "bos_lost",
-            "Your decoder input has lost BOS, from which the first word is said.",
-            lambda tgt: (tgt[:, 1:-1], tgt[:, 2:]),
-        ),
-        Misconception(
-            "two_ahead",
-            "Your labels are two words ahead of the decoder input, not one.",
-            lambda tgt: (tgt[:, :-2], tgt[:, 2:]),
-        ),
-        Misconception(
-            "rows_cut",
-            "You cut off rows, not columns: the first axis counts sentences.",
-            lambda tgt: (tgt[:-1], tgt[1:]),
-        ),
-        Misconception(
-            "labels_without_eos",
-            "Your labels hold no EOS: the model would never learn to stop.",
-            lambda tgt: (tgt[:, :-1], tgt[:, 1:].masked_fill(tgt[:, 1:] == EOS, PAD)),
-        ),
-        Misconception(
-            "labels_without_eos",
-            "Your labels lack the last column: the longest sentence loses its EOS.",
-            lambda tgt: (tgt[:, :-1], tgt[:, 1:-1]),
-        ),
-        # Harmless in training, as the label behind it is PAD; but the task is to shift only.
+        # Harmless in training, as the label after it is PAD; but the task is to shift only.
         Misconception(
             "input_without_eos",
             "Your decoder input has PAD where EOS stood; only a shift is wanted.",
@@ -179,10 +151,6 @@ def average_of_averages(logits, labels, pad=0):
     return (real_losses(logits, labels, pad).sum(1) / (labels != pad).sum(1)).mean()
 
 
-def zero_padded_logits(logits, labels, pad=0):
-    return each_loss(logits * (labels != pad)[..., None], labels).mean()
-
-
 def wrong_class_axis(logits, labels, pad=0):
     return F.cross_entropy(logits, labels, ignore_index=pad)
 
@@ -200,9 +168,9 @@ def masked_average(losses, mask):
     return (losses * mask).sum() / mask.sum()
 
 
-def pad_word_muted(logits, labels, pad=0):
-    muted = torch.arange(logits.shape[-1]) == pad  # (V,)
-    return flat_loss(logits.masked_fill(muted, -1e9), labels, pad)
+def labels_of(T, n):
+    """One row of labels, (T,): n words out of 3 and 4, EOS, PAD …"""
+    return F.pad(torch.tensor([3 + t % 2 for t in range(n)] + [EOS]), (0, T - n - 1), value=PAD)
 
 
 token_loss_inputs = (
@@ -236,6 +204,22 @@ token_loss = Exercise(
                 ids([3, 2, 1]),
             ),
         ),
+        Case(
+            "logits near 1,000, and near -1,000",
+            (torch.tensor([[[1000.0, 999, 998], [-1000, -999, -998]]]), ids([2, 1])),
+        ),
+        Case(
+            "a right word with a logit of -1,000, another with 1,000",
+            (torch.tensor([[[0.0, 1000, -1000]]]), ids([2])),
+        ),
+        Case(
+            "as many sentences as positions and words",
+            (normal(5, 4, 4, 4), ids([1, 2, 0, 0], [3, 1, 3, 2], [2, 0, 0, 0], [3, 1, 2, 0])),
+        ),
+        Case(
+            "a sentence of 300 words beside a short one",
+            (normal(6, 2, 300, 5), torch.stack([labels_of(300, 299), labels_of(300, 7)])),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -259,16 +243,6 @@ token_loss = Exercise(
             lambda logits, labels, pad=0: real_losses(logits, labels, pad).sum(),
         ),
         Misconception(
-            "per_sentence",
-            "Your loss is divided by the number of sentences, not of real words.",
-            lambda logits, labels, pad=0: real_losses(logits, labels, pad).sum() / len(labels),
-        ),
-        Misconception(
-            "one_per_position",
-            "Your loss keeps a number for every position; one average is wanted.",
-            lambda logits, labels, pad=0: real_losses(logits, labels, pad),
-        ),
-        Misconception(
             "pad_fixed_at_0",
             "Your loss leaves out the label 0, whatever `pad` says.",
             lambda logits, labels, pad=0: flat_loss(logits, labels, 0),
@@ -284,83 +258,28 @@ token_loss = Exercise(
             lambda logits, labels, pad=0: flat_loss(logits.softmax(-1), labels, pad),
         ),
         Misconception(
-            "no_softmax",
-            "Your loss averages -logit of the right words: the softmax is missing.",
-            lambda logits, labels, pad=0: F.nll_loss(
-                logits.transpose(1, 2), labels, ignore_index=pad
-            ),
-        ),
-        Misconception(
-            "no_log",
-            "Your loss averages -p of the right words: the logarithm is missing.",
-            lambda logits, labels, pad=0: F.nll_loss(
-                logits.softmax(-1).transpose(1, 2), labels, ignore_index=pad
-            ),
-        ),
-        Misconception(
-            "softmax_over_time",
-            "Your softmax runs over the positions of a sentence, not over the words.",
-            lambda logits, labels, pad=0: F.nll_loss(
-                logits.log_softmax(1).transpose(1, 2), labels, ignore_index=pad
-            ),
-        ),
-        Misconception(
-            "shifted_again",
-            "Your loss shifts the labels once more: they are one ahead already.",
-            lambda logits, labels, pad=0: flat_loss(logits[:, :-1], labels[:, 1:], pad),
-        ),
-        Misconception(
-            "padded_logits_zeroed",
-            "You set the logits of padding to zero; each still adds log V to the loss.",
-            zero_padded_logits,
-        ),
-        Misconception(
             "class_axis",
-            "cross_entropy looks for the words on axis 1, and finds the positions there.",
+            "Your loss is what you get when cross_entropy takes axis 1 for the words.",
             wrong_class_axis,
         ),
         Misconception(
             "reshaped_class_axis",
-            "You reshape (B, T, V) to (B, V, T): that mixes the numbers up; transpose.",
+            "Your loss is what you get when (B, T, V) is reshaped, not transposed.",
             reshape_to_class_axis,
         ),
         Misconception(
             "eos_left_out",
-            "Your loss leaves EOS out: the model would never learn to stop.",
+            "Your loss leaves EOS out; it is a real token too.",
             lambda logits, labels, pad=0: masked_average(
                 each_loss(logits, labels), (labels != pad) & (labels != EOS)
-            ),
-        ),
-        Misconception(
-            "softmax_over_sentences",
-            "Your softmax runs over the sentences of the batch, not over the words.",
-            lambda logits, labels, pad=0: F.nll_loss(
-                logits.log_softmax(0).transpose(1, 2), labels, ignore_index=pad
-            ),
-        ),
-        Misconception(
-            "pad_word_muted",
-            "You take `pad` out of the softmax; only positions are left out, no word.",
-            pad_word_muted,
-        ),
-        Misconception(
-            "crossed",
-            "You pair every position with every label: gather takes one label for each.",
-            lambda logits, labels, pad=0: -logits.log_softmax(-1)[:, :, labels].mean(),
-        ),
-        Misconception(
-            "best_instead_of_right",
-            "Your loss takes the most probable word, not the right one.",
-            lambda logits, labels, pad=0: masked_average(
-                -logits.log_softmax(-1).amax(-1), labels != pad
             ),
         ),
     ),
     hints=(
         "Each position has one number: -log of the probability of the right word. Which of them"
         " count, and how many are they?",
-        "log_softmax over the last axis gives all log-probabilities, and gather picks the right"
-        " word's. Or let F.cross_entropy do both.",
+        "log_softmax over the last axis, which never overflows, gives all log-probabilities; gather"
+        " picks the right word's. F.cross_entropy does both.",
         "F.cross_entropy wants logits (N, V) and labels (N,): flatten B and T into one axis. "
         "Its ignore_index leaves the padding out above and below the fraction line.",
     ),
@@ -420,18 +339,6 @@ def gates_swapped(x, h, w_x, w_h, b_x, b_h):
     return blend(h, z, right_proposal(x_n, h_n, r))
 
 
-def proposal_first(x, h, w_x, w_h, b_x, b_h):
-    x_n, x_r, x_z, h_n, h_r, h_z = gates(x, h, w_x, w_h, b_x, b_h)
-    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-    return blend(h, z, right_proposal(x_n, h_n, r))
-
-
-def reset_without_matrix(x, h, w_x, w_h, b_x, b_h):
-    x_r, x_z, x_n, h_r, h_z, _ = gates(x, h, w_x, w_h, b_x, b_h)
-    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-    return blend(h, z, torch.tanh(x_n + r * h))
-
-
 def gru_inputs(seed, B, d_in, d_hidden, biases):
     """Random arguments of gru_step."""
     return (
@@ -466,11 +373,25 @@ gru_step = Exercise(
         Case("three numbers of memory, no biases", gru_inputs(10, 1, 2, 3, biases=0.0)),
         Case("with biases", gru_inputs(20, 2, 3, 4, biases=1.0)),
         Case("a batch, more inputs than memory", gru_inputs(30, 5, 6, 2, biases=1.0)),
+        Case("the same sizes, other numbers", gru_inputs(31, 5, 6, 2, biases=1.0)),
+        Case("batch, inputs and memory of one size", gru_inputs(37, 3, 3, 3, biases=1.0)),
+        Case(
+            "sums of 900 and of -900 in the gates",
+            (
+                torch.tensor([[1.0], [-1.0]]),
+                torch.tensor([[0.5, -0.5], [0.25, 0.75]]),
+                torch.tensor([[900.0, -900, 900, -900, 900, -900]]),
+                torch.zeros(2, 6),
+                torch.zeros(6),
+                torch.tensor([0.0, 0, 0, 0, 1, -1]),
+            ),
+        ),
+        Case("40 numbers in, 60 of memory", gru_inputs(44, 2, 40, 60, biases=1.0)),
     ),
     misconceptions=(
         Misconception(
             "z_inverted",
-            "z and 1 - z have changed places: here z says how much is kept.",
+            "Your output is what you get when z and 1 - z change places: z is kept.",
             gru_with(right_proposal, lambda h, z, n: z * n + (1 - z) * h),
         ),
         Misconception(
@@ -494,24 +415,14 @@ gru_step = Exercise(
             gru_with(lambda x_n, h_n, r: torch.tanh(r * x_n + h_n)),
         ),
         Misconception(
-            "reset_without_matrix",
-            "Your reset gate acts on h itself; here it acts on h @ w_h + b_h.",
-            reset_without_matrix,
-        ),
-        Misconception(
             "no_reset",
             "Your output is what you get without a reset gate.",
             gru_with(lambda x_n, h_n, r: torch.tanh(x_n + h_n)),
         ),
         Misconception(
             "gates_swapped",
-            "You read the gates as z, r, n; the columns stand in the order r, z, n.",
+            "Your output is what you get when r and z change places.",
             gates_swapped,
-        ),
-        Misconception(
-            "proposal_first",
-            "You read the columns as n, r, z; they stand in the order r, z, n.",
-            proposal_first,
         ),
         Misconception(
             "no_sigmoid",
@@ -519,54 +430,9 @@ gru_step = Exercise(
             gru_with(right_proposal, gate=lambda total: total),
         ),
         Misconception(
-            "tanh_gates",
-            "Your gates go through a tanh; a gate is a sigmoid, between 0 and 1.",
-            gru_with(right_proposal, gate=torch.tanh),
-        ),
-        Misconception(
             "no_tanh",
             "Your proposal n is what you get without the tanh.",
             gru_with(lambda x_n, h_n, r: x_n + r * h_n),
-        ),
-        Misconception(
-            "sigmoid_proposal",
-            "Your proposal n goes through a sigmoid; it is a tanh.",
-            gru_with(lambda x_n, h_n, r: torch.sigmoid(x_n + r * h_n)),
-        ),
-        Misconception(
-            "proposal_only",
-            "You return the proposal n alone: nothing of the old state is kept.",
-            gru_with(right_proposal, lambda h, z, n: n),
-        ),
-        Misconception(
-            "not_a_blend",
-            "Your result is n + z * h: of n, only the share 1 - z comes in.",
-            gru_with(right_proposal, lambda h, z, n: n + z * h),
-        ),
-        Misconception(
-            "weights_transposed",
-            "These weights are (in, out), used as x @ w; nn.Linear keeps (out, in).",
-            lambda x, h, w_x, w_h, b_x, b_h: F.linear(x, w_x, b_x) + F.linear(h, w_h, b_h),
-        ),
-        Misconception(
-            "weights_transposed",
-            "These weights are (in, out), used as x @ w; torch's GRU keeps (out, in).",
-            lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
-        ),
-        Misconception(
-            "no_b_h",
-            "Your output is what you get without the bias b_h.",
-            lambda x, h, w_x, w_h, b_x, b_h: torch_gru_step(x, h, w_x, w_h, b_x, 0 * b_h),
-        ),
-        Misconception(
-            "no_b_x",
-            "Your output is what you get without the bias b_x.",
-            lambda x, h, w_x, w_h, b_x, b_h: torch_gru_step(x, h, w_x, w_h, 0 * b_x, b_h),
-        ),
-        Misconception(
-            "no_biases",
-            "Your output is what you get without both biases.",
-            lambda x, h, w_x, w_h, b_x, b_h: torch_gru_step(x, h, w_x, w_h, 0 * b_x, 0 * b_h),
         ),
     ),
     hints=(
@@ -604,21 +470,6 @@ def pick(states, positions):
     return states[positions, torch.arange(len(positions))]
 
 
-def reshaped_axes(states, src):
-    T, B, d_hidden = states.shape
-    return states.reshape(B, T, d_hidden)[torch.arange(B), lengths(src) - 1]
-
-
-def rows_of_time(states, src):
-    rows = [steps[:n][-1] for steps, n in zip(states, lengths(src), strict=False)]
-    return torch.stack(rows)
-
-
-def mask_by_time(src):
-    """Which tokens are real, time first: (T, B, 1)."""
-    return (src != PAD).T[..., None]
-
-
 last_real_state_inputs = (
     normal(51, 5, 3, 4),
     ids([6, UNK, 2, 0, 0], [7, 4, 8, 5, 2], [9, 2, 0, 0, 0]),
@@ -644,22 +495,29 @@ last_real_state = Exercise(
             "more sentences than words",
             (normal(53, 3, 5, 2), ids([4, 5, 2], [6, 2, 0], [7, 2, 0], [8, 8, 2], [9, 2, 0])),
         ),
+        Case(
+            "as many sentences as words, one of them empty",
+            (normal(54, 4, 4, 4), ids([2, 0, 0, 0], [5, 6, 7, 2], [4, 2, 0, 0], [9, 3, 2, 0])),
+        ),
+        Case(
+            "states of zeros",
+            (torch.tensor([[[0.5]], [[0.0]], [[0.25]]]), ids([7, 2, 0])),
+        ),
+        Case(
+            "a sentence of 300 words beside an empty one",
+            (normal(55, 301, 2, 3), torch.stack([labels_of(301, 300), labels_of(301, 0)])),
+        ),
     ),
     misconceptions=(
         Misconception(
             "last_of_all",
-            "You take the last step for all: the state after the padding was read.",
+            "Your states are all of the last step, after the padding was read.",
             lambda states, src: states[-1],
         ),
         Misconception(
             "longest_for_all",
-            "You take one step for all: the end of the longest sentence.",
+            "Your states are all of one step: the end of the longest sentence.",
             lambda states, src: states[lengths(src).max() - 1],
-        ),
-        Misconception(
-            "first_for_all",
-            "You take one step for all: the end of the first sentence.",
-            lambda states, src: states[lengths(src)[0] - 1],
         ),
         Misconception(
             "before_eos",
@@ -668,7 +526,7 @@ last_real_state = Exercise(
         ),
         Misconception(
             "one_late",
-            "You count from 1: step `length` is one behind the last real token.",
+            "Your states are those one step after the last real token.",
             lambda states, src: pick(states, lengths(src)),
         ),
         Misconception(
@@ -688,48 +546,8 @@ last_real_state = Exercise(
         ),
         Misconception(
             "axes_swapped",
-            "You index the sentence first; here the first axis is time.",
-            rows_of_time,
-        ),
-        Misconception(
-            "axes_swapped",
             "You take the last sentence: [:, -1] is its axis; the first axis is time.",
             lambda states, src: states[:, -1],
-        ),
-        Misconception(
-            "reshaped_axes",
-            "You reshape (T, B, d) to (B, T, d): that mixes sentences up; transpose.",
-            reshaped_axes,
-        ),
-        Misconception(
-            "order_of_time",
-            "Your states stand in the order in which the sentences end, not as in src.",
-            lambda states, src: states[src.T == EOS],
-        ),
-        Misconception(
-            "counted_down_columns",
-            "You count the tokens of each column; dim=1 counts those of each sentence.",
-            lambda states, src: states[(src != PAD).sum(dim=0) - 1, torch.arange(len(src))],
-        ),
-        Misconception(
-            "first_state",
-            "You take the state after the first word.",
-            lambda states, src: states[0],
-        ),
-        Misconception(
-            "average_of_real",
-            "You average the states of the real tokens; only the last one is wanted.",
-            lambda states, src: (states * mask_by_time(src)).sum(0) / mask_by_time(src).sum(0),
-        ),
-        Misconception(
-            "average_of_all",
-            "You average all states, padding too; only the last real one is wanted.",
-            lambda states, src: states.mean(dim=0),
-        ),
-        Misconception(
-            "padding_zeroed",
-            "You set the padded states to zero and take the last step for all.",
-            lambda states, src: (states * mask_by_time(src))[-1],
         ),
     ),
     hints=(
@@ -746,19 +564,24 @@ last_real_state = Exercise(
 # --- greedy_decode --------------------------------------------------------------------------------
 
 
+def beginning(plan: list[int]) -> str:
+    """The first words of a plan."""
+    return " ".join(map(str, plan[:8])) + (" …" if len(plan) > 8 else "")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ScriptedModel:
-    """A model that knows its answers by heart: a source whose first word is 4 + i says plans[i].
+    """A model that knows its answers by heart: to a source that begins with 4 + i it says plans[i].
 
-    As any trained model, it goes on talking after EOS. It speaks the next word of its plan only if
-    it is handed the word before (BOS first); otherwise it loses the thread. To PAD it says EOS.
+    As any trained model, it goes on after EOS. It says the next word of its plan only if it is
+    given the word before (BOS first); otherwise it says other words. To PAD it says EOS.
     """
 
     plans: list[list[int]]
     n_words: int
 
     def __repr__(self) -> str:
-        said = [f"{word} → {' '.join(map(str, plan))}" for word, plan in enumerate(self.plans, 4)]
+        said = [f"{word} → {beginning(plan)}" for word, plan in enumerate(self.plans, 4)]
         return f"({', '.join(said)})"
 
     def start(self, src):
@@ -783,17 +606,25 @@ class ScriptedModel:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ListeningModel(ScriptedModel):
-    """A model that keeps the states in which it was asked for a word."""
+    """A model that keeps the states in which it was asked for a word.
+
+    And all tensors that it was given or returned: name, the tensor, what it held at that time.
+    """
 
     asked: list[tuple] = field(default_factory=list)
+    seen: list[tuple[str, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def step(self, state, token):
+        logits, new_state = super().step(state, token)
         self.asked.append(state)
-        return super().step(state, token)
+        tensors = [("token", token), ("logits", logits)]
+        tensors += [("state", part) for part in (*state, *new_state)]
+        self.seen.extend((name, tensor, tensor.clone()) for name, tensor in tensors)
+        return logits, new_state
 
 
 def asked_in_vain(decode) -> Facts | None:
-    """Steps at which no sentence of those handed over wants another word."""
+    """Steps at which no sentence of those given to the model needs another word."""
     for first_words, max_steps in (([4, 5, 6], 12), ([8, 4], 4)):
         model = ListeningModel(talkers.plans, talkers.n_words)
         decode(model, ids(*[[word, EOS] for word in first_words]), max_steps)
@@ -803,6 +634,17 @@ def asked_in_vain(decode) -> Facts | None:
         if in_vain:
             calls = f"{len(model.asked)} calls of model.step, {in_vain} of them for nothing"
             return (("expected", "no call after the last word that is written"), ("got", calls))
+    return None
+
+
+def changed_in_place(decode) -> Facts | None:
+    """A tensor that model.step was given or returned, and that holds something else later."""
+    model = ListeningModel(talkers.plans, talkers.n_words)
+    decode(model, ids([4, EOS], [5, EOS], [6, EOS]), 12)
+    for name, tensor, copy in model.seen:
+        if not torch.equal(tensor, copy):
+            which = first_difference(name, tensor != copy, tensor, copy)
+            return (which[0], ("expected", f"{which[1][1]}, as it was"), which[2])
     return None
 
 
@@ -869,16 +711,6 @@ def one_column_of_pad(model, src, max_steps):
     return F.pad(written, (0, 1), value=PAD) if too_many else written
 
 
-def eos_unwritten(model, src, max_steps):
-    written = decoder_with()(model, src, max_steps)
-    return written.masked_fill(written == EOS, PAD)
-
-
-def bos_written(model, src, max_steps):
-    written = decoder_with()(model, src, max_steps)
-    return torch.cat([torch.full_like(src[:, :1], BOS), written], dim=1)
-
-
 talkers = ScriptedModel(
     plans=[
         [7, 5, 2, 9, 8, 2, 6, 4],
@@ -887,8 +719,13 @@ talkers = ScriptedModel(
         [2, 6, 2, 5, 4, 8, 7, 2],
         [5, 8, 8, 4, 6, 9, 7, 5],
         [7, 0, 5, 2, 9, 6, 8, 4],
+        [3, 1, 6, 3, 2, 7, 5, 2],
     ],
     n_words=11,
+)
+
+long_talkers = ScriptedModel(
+    plans=[[4 + t % 5 for t in range(60)] + [EOS], [7, 5, EOS] + [6] * 58], n_words=9
 )
 
 greedy_decode = Exercise(
@@ -904,102 +741,69 @@ greedy_decode = Exercise(
         Case("one that ends at once", (talkers, ids([7, 2], [6, 2], [5, 2], [4, 2]), 8)),
         Case("a single step", (talkers, ids([6, 4, 2], [7, 2, 0]), 1)),
         Case("a model that says PAD before EOS", (talkers, ids([9, 2], [5, 2]), 8)),
+        Case("a model that says UNK and BOS before EOS", (talkers, ids([10, 2], [5, 2]), 8)),
+        Case(
+            "as many sentences as tokens, all of one kind",
+            (talkers, ids([4, 6, 2], [4, 2, 0], [4, 9, 2]), 8),
+        ),
+        Case("a sentence of 60 words", (long_talkers, ids([4, 2], [5, 2]), 100)),
     ),
     misconceptions=(
         Misconception(
             "talks_after_eos",
-            "Words stand after EOS: a sentence that has ended is filled with PAD.",
+            "Your ids have words after EOS; a sentence that has ended is filled with PAD.",
             decoder_with(write=lambda word, ended: word),
         ),
         Misconception(
             "stops_with_first",
-            "You stop when the first sentence has ended; the others are not done.",
+            "Your ids stop where the first sentence has ended; the others are not done.",
             decoder_with(stop=torch.any),
         ),
         Misconception(
             "never_stops",
-            "You always write max_steps columns, even when all sentences have ended.",
+            "Your ids always have max_steps columns, even when all sentences have ended.",
             decoder_with(stop=lambda ended: False),
         ),
         Misconception(
             "forgets_the_ended",
-            "Sentences that have ended speak again: only the last step's EOS counts.",
+            "In your ids only the step right after EOS is PAD; then words follow again.",
             decoder_with(remember=lambda ended, ending: ending),
         ),
         Misconception(
             "not_repaired",
-            "Sentences talk on behind EOS, and all must say EOS together to stop.",
+            "Your ids go on after EOS until all sentences say EOS at the same step.",
             decoder_with(write=lambda word, ended: word, remember=lambda ended, ending: ending),
         ),
         Misconception(
             "stops_only_together",
-            "You stop only when all sentences say EOS at the same step.",
+            "Your ids stop only where all sentences say EOS at the same step.",
             stop_only_together,
         ),
         Misconception(
-            "hears_only_bos",
-            "The model hears BOS at every step, not the word that it has just said.",
-            decoder_with(hear=lambda token: torch.full_like(token, BOS)),
-        ),
-        Misconception(
-            "state_not_kept",
-            "Every step starts from the first state: the new one is not carried on.",
-            decoder_with(keep_state=False),
-        ),
-        Misconception(
-            "bos_written",
-            "Your sentences start with BOS, which is heard, but not said.",
-            bos_written,
-        ),
-        Misconception(
-            "eos_unwritten",
-            "Your sentences lack EOS: it belongs to what the model says.",
-            eos_unwritten,
-        ),
-        Misconception(
-            "one_step_short",
-            "You take one step fewer than max_steps.",
-            lambda model, src, max_steps: decoder_with()(model, src, max_steps - 1),
-        ),
-        Misconception(
-            "one_step_long",
-            "You take one step more than max_steps.",
-            lambda model, src, max_steps: decoder_with()(model, src, max_steps + 1),
-        ),
-        Misconception(
             "pad_ends",
-            "A sentence ends with PAD in yours; the model may say PAD, only EOS ends it.",
+            "In your ids PAD ends a sentence; the model may say PAD, only EOS ends it.",
             decoder_with(is_end=lambda token: (token == EOS) | (token == PAD)),
         ),
         Misconception(
             "filled_with_eos",
-            "You fill sentences that have ended with EOS; PAD is wanted.",
+            "Your ids hold EOS after a sentence has ended; PAD is wanted.",
             decoder_with(write=lambda word, ended: word.masked_fill(ended, EOS)),
         ),
         Misconception(
             "last_column_lost",
-            "Your last column is missing: you stop before it is appended.",
+            "Your ids lack the last column, in which the last sentence ends.",
             last_column_lost,
         ),
         Misconception(
             "one_column_of_pad",
-            "You notice one step too late that all have ended: a column of PAD follows.",
+            "Your ids end in a column of PAD, written after all sentences have ended.",
             one_column_of_pad,
-        ),
-        Misconception(
-            "ended_not_bool",
-            "Integers pick rows by number: `ended` as an index needs dtype=torch.bool.",
-            decoder_with(
-                write=lambda word, ended: word.index_fill(0, ended, PAD),
-                remember=torch.bitwise_or,
-                truth=torch.long,
-            ),
         ),
     ),
     hints=(
-        "The broken one looks at the last step only. What must it remember about each sentence?",
-        "Keep a tensor (B,) of truth values that says who has ended. It only ever gains True. "
-        "Whoever has ended gets PAD, whatever the model says.",
+        "The broken one checks the last step only. What must it remember about each sentence?",
+        "Keep a torch.bool tensor (B,) that says which sentences have ended. It only ever gains "
+        "True. A sentence that has ended gets PAD, whatever the model says.",
         "Before the loop, ended is all False. In each step fill the new tokens with PAD where "
         "ended, append them, then ended = ended | (token == EOS), and stop when ended.all().",
     ),
@@ -1010,6 +814,12 @@ greedy_decode = Exercise(
             "The model is asked for more words after all sentences have ended.",
             asked_in_vain,
         ),
+        Property(
+            "changed_in_place",
+            "what model.step was given and returned",
+            "You change a tensor in place that model.step was given or returned.",
+            changed_in_place,
+        ),
     ),
 )
 
@@ -1018,7 +828,7 @@ greedy_decode = Exercise(
 
 
 def compare_as_lists(predicted, tgt):
-    """Cut every row behind its first EOS, then compare."""
+    """Cut every row after its first EOS, then compare."""
 
     def sentence(row):
         return row[: row.index(EOS) + 1] if EOS in row else row
@@ -1050,13 +860,6 @@ def words_alone(predicted, tgt):
     return torch.tensor([words_only(said) == words_only(true) for said, true in rows])
 
 
-def order_left_out(predicted, tgt):
-    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
-    return torch.tensor(
-        [sorted(words_only(said)) == sorted(words_only(true)) for said, true in rows]
-    )
-
-
 def shorter_width(predicted, tgt):
     width = min(predicted.shape[1], tgt.shape[1] - 1)
     labels = tgt[:, 1 : width + 1]
@@ -1066,16 +869,6 @@ def shorter_width(predicted, tgt):
 def token_accuracy(predicted, tgt):
     said, labels, real = side_by_side(predicted, tgt)
     return ((said == labels) & real).sum(dim=1) / real.sum(dim=1)
-
-
-def padding_accuracy(predicted, tgt):
-    said, labels, _ = side_by_side(predicted, tgt)
-    return (said == labels).float().mean(dim=1)
-
-
-def any_token(predicted, tgt):
-    said, labels, real = side_by_side(predicted, tgt)
-    return ((said == labels) & real).any(dim=1)
 
 
 def all_columns(predicted, tgt):
@@ -1109,24 +902,6 @@ def rows_as_they_are(predicted, tgt):
     return torch.tensor([said == true for said, true in rows])
 
 
-def pad_dropped(predicted, tgt):
-    def words(row):
-        return [word for word in (row[: row.index(EOS) + 1] if EOS in row else row) if word != PAD]
-
-    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
-    return torch.tensor([words(said) == words(true) for said, true in rows])
-
-
-def pad_matches_anything(predicted, tgt):
-    said, labels, real = side_by_side(predicted, tgt)
-    return ((said == labels) | (said == PAD) | ~real).all(dim=1)
-
-
-def anything_for_eos(predicted, tgt):
-    said, labels, real = side_by_side(predicted, tgt)
-    return ((said == labels) | ~real | (labels == EOS)).all(dim=1)
-
-
 def each_token(predicted, tgt):
     said, labels, real = side_by_side(predicted, tgt)
     return (said == labels) | ~real
@@ -1135,6 +910,14 @@ def each_token(predicted, tgt):
 def each_label(predicted, tgt):
     said, labels = as_wide_as_labels(predicted, tgt)
     return (said == labels) | (labels == PAD)
+
+
+def one_wrong_in(n):
+    """n words, predicted and true: all right; then the first, the middle, the last, EOS wrong."""
+    true = torch.tensor([BOS] + [4 + t % 7 for t in range(n)] + [EOS]).repeat(5, 1)
+    said = true[:, 1:].clone()  # (5, n + 1)
+    said[[1, 2, 3, 4], [0, n // 2, n - 1, n]] = 11
+    return said, true
 
 
 exact_match = Exercise(
@@ -1158,8 +941,20 @@ exact_match = Exercise(
         Case(
             "anything may follow EOS",
             (
-                ids([8, 5, 2, 9, 4], [8, 2, 5, 0, 2], [4, 4, 4, 4, 2], [6, 2, 2, 2, 2]),
-                ids([1, 8, 5, 2, 0, 0], [1, 8, 2, 0, 0, 0], [1, 4, 4, 4, 4, 2], [1, 6, 9, 2, 0, 0]),
+                ids(
+                    [8, 5, 2, 9, 4],
+                    [8, 2, 5, 0, 2],
+                    [4, 4, 4, 4, 2],
+                    [6, 2, 2, 2, 2],
+                    [5, 2, 2, 2, 2],
+                ),
+                ids(
+                    [1, 8, 5, 2, 0, 0],
+                    [1, 8, 2, 0, 0, 0],
+                    [1, 4, 4, 4, 4, 2],
+                    [1, 6, 9, 2, 0, 0],
+                    [1, 5, 2, 0, 0, 0],
+                ),
             ),
         ),
         Case(
@@ -1169,8 +964,14 @@ exact_match = Exercise(
         Case(
             "a prediction that was cut off before its end",
             (
-                ids([9, 4, 7], [9, 4, 2], [9, 4, 7]),
-                ids([1, 9, 4, 7, 2, 0], [1, 9, 4, 2, 0, 0], [1, 9, 4, 7, 5, 2]),
+                ids([9, 4, 7], [9, 4, 2], [9, 4, 7], [5, 5, 8], [4, 8, 6]),
+                ids(
+                    [1, 9, 4, 7, 2, 0],
+                    [1, 9, 4, 2, 0, 0],
+                    [1, 9, 4, 7, 5, 2],
+                    [1, 5, 5, 8, 2, 0],
+                    [1, 4, 8, 6, 2, 0],
+                ),
             ),
         ),
         Case(
@@ -1182,7 +983,10 @@ exact_match = Exercise(
         ),
         Case(
             "as wide as the target with its BOS",
-            (ids([4, 9, 2, 0], [1, 4, 9, 2]), ids([1, 4, 9, 2], [1, 4, 9, 2])),
+            (
+                ids([4, 9, 2, 0], [1, 4, 9, 2], [4, 2, 0, 0], [1, 4, 2, 0]),
+                ids([1, 4, 9, 2], [1, 4, 9, 2], [1, 4, 2, 0], [1, 4, 2, 0]),
+            ),
         ),
         Case(
             "PAD or UNK inside a prediction",
@@ -1201,27 +1005,27 @@ exact_match = Exercise(
             "a batch of one sentence, and it is empty",
             (ids([2]), ids([1, 2])),
         ),
+        Case("forty words, one of them wrong", one_wrong_in(40)),
+        Case(
+            "ids above 16,777,216",
+            (ids([16777217, 2], [16777216, 2]), ids([1, 16777216, 2], [1, 16777216, 2])),
+        ),
+        Case("three hundred words, one of them wrong", one_wrong_in(300)),
+        Case(
+            "as many sentences as columns",
+            (ids([7, 4, 2], [7, 2, 7], [2, 4, 2]), ids([1, 7, 4, 2], [1, 7, 2, 0], [1, 4, 2, 0])),
+        ),
     ),
     misconceptions=(
         Misconception(
             "token_accuracy",
-            "You give the share of right tokens; one wrong token spoils the sentence.",
+            "Your answer is the share of right tokens; one wrong token spoils the sentence.",
             token_accuracy,
-        ),
-        Misconception(
-            "token_accuracy_with_padding",
-            "You give the share of equal columns, padding counted in.",
-            padding_accuracy,
-        ),
-        Misconception(
-            "any_token",
-            "Your answer is True as soon as one token is right; all must be.",
-            any_token,
         ),
         *(
             Misconception(
                 "compares_after_eos",
-                "You compare what stands after EOS too; the sentence is over there.",
+                "Your answer depends on what stands after EOS; the sentence is over there.",
                 answer,
             )
             for answer in (
@@ -1241,11 +1045,6 @@ exact_match = Exercise(
             for answer in (bos_compared, lambda said, tgt: (said == tgt).all(dim=1))
         ),
         Misconception(
-            "same_width_assumed",
-            "You compare column by column; predictions may be wider or narrower.",
-            lambda predicted, tgt: ((predicted == tgt[:, 1:]) | (tgt[:, 1:] == PAD)).all(dim=1),
-        ),
-        Misconception(
             "cut_to_shorter",
             "What a narrow prediction lacks goes unnoticed: fill it up instead of cutting.",
             shorter_width,
@@ -1256,38 +1055,18 @@ exact_match = Exercise(
             "A prediction that breaks off before EOS counts as right: EOS must be said.",
             words_alone,
         ),
-        Misconception(
-            "eos_left_out",
-            "Where the target has EOS you accept anything: EOS must be said too.",
-            anything_for_eos,
-        ),
-        Misconception(
-            "pad_dropped",
-            "You drop PAD inside a prediction; before EOS it is a wrong word like others.",
-            pad_dropped,
-        ),
-        Misconception(
-            "pad_matches_anything",
-            "PAD in a prediction counts as right: a sentence that breaks off passes.",
-            pad_matches_anything,
-        ),
         *(
             Misconception(
                 "one_per_token",
-                "You give a truth value for each token; each sentence has one, for all.",
+                "Your answer has one value for each token; one for each sentence is wanted.",
                 answer,
             )
             for answer in (each_token, each_label, lambda said, tgt: said == tgt[:, 1:])
         ),
-        Misconception(
-            "order_left_out",
-            "You compare which words occur, not their order.",
-            order_left_out,
-        ),
         *(
             Misconception(
                 "one_for_all",
-                "You give one answer for the whole batch; each sentence has its own.",
+                "Your answer is one value for the whole batch; each sentence has its own.",
                 answer,
             )
             for answer in (
@@ -1295,11 +1074,6 @@ exact_match = Exercise(
                 lambda predicted, tgt: (predicted == tgt[:, 1:]).all(),
                 lambda predicted, tgt: torch.equal(predicted, tgt[:, 1:]),
             )
-        ),
-        Misconception(
-            "share_of_sentences",
-            "You give the share of right sentences; one truth value each is wanted.",
-            lambda predicted, tgt: compare_as_lists(predicted, tgt).float().mean(),
         ),
     ),
     hints=(

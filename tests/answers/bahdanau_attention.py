@@ -77,13 +77,31 @@ def context_where_large_negative(scores, annotations, mask):
     return torch.einsum("bqk,bkd->bqd", weights, annotations)
 
 
-def context_by_the_doorman(scores, annotations, mask):
+def context_by_masked_softmax(scores, annotations, mask):
     return torch.bmm(masked_softmax(scores, mask), annotations)
 
 
 def context_renormalised(scores, annotations, mask):
-    powers = (scores - scores.amax(-1, keepdim=True)).double().exp() * mask
+    real = scores.where(mask, -torch.inf)
+    powers = (real - real.amax(-1, keepdim=True)).double().exp()
     return (powers / powers.sum(-1, keepdim=True)).float() @ annotations
+
+
+def context_low_score_added(scores, annotations, mask):
+    return (scores + (~mask) * torch.finfo(torch.float32).min / 2).softmax(-1) @ annotations
+
+
+def context_by_fused_attention(scores, annotations, mask):
+    """The scores as queries and unit vectors as keys: their dot products are the scores."""
+    units = torch.eye(scores.shape[2]).expand(len(scores), -1, -1)
+    return F.scaled_dot_product_attention(scores, units, annotations, attn_mask=mask, scale=1.0)
+
+
+def context_word_by_word(scores, annotations, mask):
+    rows = []
+    for e, notes, real in zip(scores, annotations, mask[:, 0], strict=True):
+        rows.append(torch.softmax(e[:, real], dim=1) @ notes[real])
+    return torch.stack(rows)
 
 
 def context_additive_mask(scores, annotations, mask):
@@ -94,13 +112,13 @@ def context_additive_mask(scores, annotations, mask):
 # --- bidirectional --------------------------------------------------------------------------------
 
 
-def real_places(x, lengths):
+def real_positions(x, lengths):
     return (torch.arange(x.shape[1]) < lengths[:, None])[..., None]  # (B, T, 1)
 
 
 def both_ways_with_the_lesson(x, lengths, ahead, back):
     behind = reverse_tokens(back(reverse_tokens(x, lengths)), lengths)
-    return torch.cat([ahead(x), behind], dim=2) * real_places(x, lengths)
+    return torch.cat([ahead(x), behind], dim=2) * real_positions(x, lengths)
 
 
 def both_ways_row_by_row(x, lengths, ahead, back):
@@ -121,7 +139,7 @@ def both_ways_rolled(x, lengths, ahead, back):
         return torch.stack([row.roll(int(n) - T, 0) for row, n in zip(flipped, lengths)])  # noqa: B905
 
     both = torch.cat([ahead(x), turn(back(turn(x)))], dim=-1)
-    return torch.where(real_places(x, lengths), both, 0.0)
+    return torch.where(real_positions(x, lengths), both, 0.0)
 
 
 def both_ways_gathered(x, lengths, ahead, back):
@@ -129,41 +147,49 @@ def both_ways_gathered(x, lengths, ahead, back):
     source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
     index = source[..., None].expand_as(x)
     behind = back(x.gather(1, index)).gather(1, index)
-    return torch.cat((ahead(x), behind), -1).masked_fill(~real_places(x, lengths), 0)
+    return torch.cat((ahead(x), behind), -1).masked_fill(~real_positions(x, lengths), 0)
 
 
 def both_ways_padding_cleared_first(x, lengths, ahead, back):
     """Needless, but right: each row is turned within its own length."""
-    return both_ways_with_the_lesson(x * real_places(x, lengths), lengths, ahead, back)
+    return both_ways_with_the_lesson(x * real_positions(x, lengths), lengths, ahead, back)
 
 
 # --- crossings ------------------------------------------------------------------------------------
 
 
 def crossings_triu(weights):
-    looks = weights.argmax(1)
-    return (looks[:, None] > looks[None]).triu(1).sum()
+    attended = weights.argmax(1)
+    return (attended[:, None] > attended[None]).triu(1).sum()
 
 
 def crossings_loops(weights):
-    looks = torch.argmax(weights, dim=-1)
+    attended = torch.argmax(weights, dim=-1).tolist()
     count = torch.tensor(0)
-    for i in range(len(looks)):
+    for i in range(len(attended)):
         for j in range(i):
-            if looks[j] > looks[i]:
+            if attended[j] > attended[i]:
                 count += 1
     return count
 
 
 def crossings_combinations(weights):
-    looks = weights.max(dim=1).indices
-    pairs = torch.combinations(looks)
+    attended = weights.max(dim=1).indices
+    pairs = torch.combinations(attended)
     return torch.sum(pairs[:, 0] > pairs[:, 1])
 
 
 def crossings_python_int(weights):
-    looks = weights.argmax(1).tolist()
-    return torch.tensor(sum(b < a for i, a in enumerate(looks) for b in looks[i + 1 :]))
+    attended = weights.argmax(1).tolist()
+    return torch.tensor(sum(b < a for i, a in enumerate(attended) for b in attended[i + 1 :]))
+
+
+def crossings_one_hot(weights):
+    T_k = weights.shape[1]
+    one_hot = F.one_hot(weights.argmax(1), T_k)  # (T_q, T_k)
+    seen_before = one_hot.cumsum(0) - one_hot  # earlier words at each position
+    further_right = seen_before.flip(1).cumsum(1).flip(1) - seen_before
+    return (further_right * one_hot).sum()
 
 
 # --- words_looked_at ------------------------------------------------------------------------------
@@ -186,6 +212,10 @@ def looked_in_bits(weights):
     return 2**bits
 
 
+def looked_by_categorical(weights):
+    return torch.distributions.Categorical(probs=weights).entropy().exp()
+
+
 def looked_as_product(weights):
     return (weights**-weights).prod(dim=-1)
 
@@ -203,9 +233,12 @@ RIGHT = {
     "context": [
         context_minus_inf,
         context_where_large_negative,
-        context_by_the_doorman,
+        context_by_masked_softmax,
         context_renormalised,
         context_additive_mask,
+        context_low_score_added,
+        context_by_fused_attention,
+        context_word_by_word,
     ],
     "bidirectional": [
         both_ways_with_the_lesson,
@@ -219,6 +252,7 @@ RIGHT = {
         crossings_loops,
         crossings_combinations,
         crossings_python_int,
+        crossings_one_hot,
     ],
     "words_looked_at": [
         looked_entr,
@@ -226,6 +260,7 @@ RIGHT = {
         looked_xlogy,
         looked_in_bits,
         looked_as_product,
+        looked_by_categorical,
     ],
 }
 
@@ -291,29 +326,29 @@ def context_down_the_queries(scores, annotations, mask):
 
 
 def both_ways_zeroed_first(x, lengths, ahead, back):
-    real = x * real_places(x, lengths)
+    real = x * real_positions(x, lengths)
     both = torch.cat([ahead(real), back(real.flip(1)).flip(1)], dim=-1)
-    return both * real_places(x, lengths)
+    return both * real_positions(x, lengths)
 
 
 def both_ways_flipped_back(x, lengths, ahead, back):
     behind = back(reverse_tokens(x, lengths)).flip(1)
-    return torch.cat([ahead(x), behind], dim=-1) * real_places(x, lengths)
+    return torch.cat([ahead(x), behind], dim=-1) * real_positions(x, lengths)
 
 
 def both_ways_one_zero_late(x, lengths, ahead, back):
     behind = reverse_tokens(back(reverse_tokens(x, lengths)), lengths)
-    return torch.cat([ahead(x), behind], dim=2) * real_places(x, lengths + 1)
+    return torch.cat([ahead(x), behind], dim=2) * real_positions(x, lengths + 1)
 
 
 def crossings_centre_of_mass(weights):
-    looks = (weights * torch.arange(weights.shape[1])).sum(1)
-    return (looks[:, None] > looks[None]).triu(1).sum()
+    centres = (weights * torch.arange(weights.shape[1])).sum(1)
+    return (centres[:, None] > centres[None]).triu(1).sum()
 
 
 def crossings_without_dim(weights):
-    looks = torch.argmax(weights)
-    return (looks[:, None] > looks[None]).triu(1).sum()
+    attended = torch.argmax(weights)
+    return (attended[:, None] > attended[None]).triu(1).sum()
 
 
 def looked_in_bits_and_exp(weights):
@@ -324,35 +359,59 @@ def looked_exp_first(weights):
     return (-torch.xlogy(weights, weights)).exp().sum(-1)
 
 
+def scores_keys_in_rows(query, key, w_a, u_a, v_a):
+    return torch.tanh((key @ u_a)[:, :, None] + (query @ w_a)[:, None]) @ v_a
+
+
+def context_filled_with_minus_thirty(scores, annotations, mask):
+    return torch.where(mask, scores, torch.tensor(-30.0)).softmax(-1) @ annotations
+
+
+def both_ways_back_first(x, lengths, ahead, back):
+    return torch.cat(both_ways_gathered(x, lengths, ahead, back).chunk(2, -1)[::-1], dim=-1)
+
+
+def both_ways_zeroed_in_place(x, lengths, ahead, back):
+    forwards = ahead(x.clone())
+    backwards = reverse_tokens(back(reverse_tokens(x, lengths)), lengths)
+    forwards.mul_(real_positions(x, lengths))
+    return torch.cat([forwards, backwards * real_positions(x, lengths)], dim=-1)
+
+
+def both_ways_in_a_new_buffer(x, lengths, ahead, back):
+    return torch.tensor(both_ways_gathered(x, lengths, ahead, back).tolist())
+
+
 NAMED = {
     "additive_scores": {
         "same_place_only": [scores_without_any_axis],
         "one_axis_missing": [scores_room_for_keys_only, scores_room_for_queries_only],
-        "weights_swapped": [scores_u_twice],
+        "transposed": [scores_keys_in_rows],
         "linear_convention": [scores_by_linear],
-        "squeezed_one_key": [scores_squeezed],
         "squeezed_all": [scores_squeezed_all],
         "softmaxed": [scores_weights_per_key],
     },
     "context": {
         "score_zero": [context_nearly_zero],
         "masked_after": [context_annotations_masked],
-        "underflow": [context_shifted_by_any_word],
-        "inf_times_zero": [context_times_infinity],
+        "not_low_enough": [context_filled_with_minus_thirty],
         "softmax_over_queries": [context_down_the_queries],
     },
     "bidirectional": {
         "padding_zeroed_first": [both_ways_zeroed_first],
         "turned_two_ways": [both_ways_flipped_back],
-        "off_by_one": [both_ways_one_zero_late],
+        "halves_swapped": [both_ways_back_first],
+        "changed_in_place": [both_ways_zeroed_in_place],
+        "wrong_gradient": [both_ways_in_a_new_buffer],
     },
     "crossings": {
-        "average_place": [crossings_centre_of_mass],
-        "flat_argmax": [crossings_without_dim],
+        "average_position": [crossings_centre_of_mass],
+        "neighbours_only": [lambda weights: (weights.argmax(1).diff() < 0).sum()],
     },
     "words_looked_at": {
         "two_bases": [looked_in_bits_and_exp],
         "exp_first": [looked_exp_first],
+        "wrong_gradient": [lambda weights: looked_entr(weights).detach()],
     },
 }
 
@@ -376,28 +435,128 @@ def both_ways_times_two(x, lengths, ahead, back):
     return 2 * both_ways_gathered(x, lengths, ahead, back)
 
 
+def scores_tanh_of_exp(query, key, w_a, u_a, v_a):
+    sums = sums_of(query, key, w_a, u_a)
+    return ((sums.exp() - (-sums).exp()) / (sums.exp() + (-sums).exp())) @ v_a
+
+
+def scores_kept_by_size():
+    """Keeps the weights of the first call of each size."""
+    kept = {}
+
+    def answer(query, key, *weights):
+        return scores_broadcast(query, key, *kept.setdefault((query.shape, key.shape), weights))
+
+    return answer
+
+
+def context_by_bare_exp(scores, annotations, mask):
+    powers = scores.exp() * mask
+    return powers @ annotations / powers.sum(-1, keepdim=True)
+
+
+def context_highest_of_all_subtracted(scores, annotations, mask):
+    powers = (scores - scores[mask.expand_as(scores)].max()).exp() * mask
+    return powers @ annotations / powers.sum(-1, keepdim=True)
+
+
+def context_in_float64_without_shift(scores, annotations, mask):
+    powers = scores.double().exp() * mask
+    return (powers / powers.sum(-1, keepdim=True)).float() @ annotations
+
+
+def context_of_clamped_scores(scores, annotations, mask):
+    return scores.clamp(-50, 50).masked_fill(~mask, -torch.inf).softmax(-1) @ annotations
+
+
+def context_minus_ten_thousand_added(scores, annotations, mask):
+    return (scores - 10000.0 * ~mask).softmax(-1) @ annotations
+
+
+def context_by_length(scores, annotations, mask):
+    real = torch.arange(mask.shape[-1]) < mask.sum(-1, keepdim=True)
+    return context_minus_inf(scores, annotations, real)
+
+
+def both_ways_features_turned_too(x, lengths, ahead, back):
+    def turn(y):
+        return reverse_tokens(y, lengths).flip(-1)
+
+    both = torch.cat([ahead(x), turn(back(turn(x)))], dim=-1)
+    return both * real_positions(x, lengths)
+
+
+def crossings_soft(weights):
+    """Expected number of crossings when each word draws its source word, rounded."""
+    further_right = weights.flip(1).cumsum(1).flip(1) - weights  # (T_q, T_k)
+    return (further_right @ weights.T).triu(1).sum().round().long()
+
+
+def crossings_likely(weights):
+    """Pairs that cross more likely than not."""
+    further_right = weights.flip(1).cumsum(1).flip(1) - weights
+    return ((further_right @ weights.T) > 0.5).triu(1).sum()
+
+
+def crossings_in_int8(weights):
+    return crossings_triu(weights).to(torch.int8).long()
+
+
+def looked_shifted(weights):
+    return (-(weights * (weights + 1e-5).log()).sum(-1)).exp()
+
+
+def looked_clamped_high(weights):
+    return (-(weights * weights.clamp(min=1e-4).log()).sum(-1)).exp()
+
+
+def looked_nan(weights):
+    return (-(weights * weights.log()).sum(-1)).exp()
+
+
 UNNAMED = {
     "additive_scores": [
+        scores_u_twice,
+        scores_squeezed,
+        scores_tanh_of_exp,
+        scores_kept_by_size(),
         scores_without_tanh_and_softmaxed,
         scores_wrong_for_one_hidden_number,
         lambda query, key, w_a, u_a, v_a: scores_broadcast(query, key, w_a, u_a, v_a) + 1e-2,
         lambda query, key, w_a, u_a, v_a: torch.zeros(len(query), query.shape[1], key.shape[1]),
     ],
     "context": [
+        context_shifted_by_any_word,
+        context_times_infinity,
+        context_by_bare_exp,
+        context_highest_of_all_subtracted,
+        context_in_float64_without_shift,
+        context_of_clamped_scores,
+        context_minus_ten_thousand_added,
+        context_by_length,
         context_masked_after_and_averaged,
         lambda scores, annotations, mask: annotations.mean(1, keepdim=True).expand(
             -1, scores.shape[1], -1
         ),
     ],
     "bidirectional": [
+        both_ways_one_zero_late,
+        both_ways_features_turned_too,
         both_ways_times_two,
         lambda x, lengths, ahead, back: torch.cat([x, x], dim=-1),
     ],
     "crossings": [
+        crossings_soft,
+        crossings_likely,
+        crossings_in_int8,
+        crossings_without_dim,
         lambda weights: crossings_triu(weights) + 1,
         lambda weights: torch.tensor(0),
     ],
     "words_looked_at": [
+        looked_nan,
+        looked_shifted,
+        looked_clamped_high,
         lambda weights: 1 / weights.square().sum(-1),
         lambda weights: 1 / weights.amax(-1),
     ],

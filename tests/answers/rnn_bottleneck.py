@@ -539,10 +539,6 @@ RIGHT = {
     ],
     "token_loss": [
         training.token_loss,
-        loss_log_of_softmax,
-        loss_log_of_exp,
-        loss_one_hot_times_log,
-        loss_logs_in_loops,
         loss_transposed,
         loss_of_selected,
         loss_gathered,
@@ -627,44 +623,78 @@ def loss_of_best(logits, labels, pad=0):
     return -average(logits.log_softmax(-1).max(-1).values, labels != pad)
 
 
+def loss_of_wrong_axis(logits, labels, pad=0):
+    return F.cross_entropy(logits, labels, ignore_index=pad)
+
+
+def loss_as_new_tensor(logits, labels, pad=0):
+    return torch.tensor(loss_transposed(logits, labels, pad).item())
+
+
+def gru_gates_used_swapped(x, h, w_x, w_h, b_x, b_h):
+    from_x, from_h = (x @ w_x + b_x).chunk(3, 1), (h @ w_h + b_h).chunk(3, 1)
+    r, z = torch.sigmoid(from_x[0] + from_h[0]), torch.sigmoid(from_x[1] + from_h[1])
+    return (1 - r) * torch.tanh(from_x[2] + z * from_h[2]) + r * h
+
+
+def last_at_first_pad(states, src):
+    steps = (src != PAD).sum(1).clamp(max=len(states) - 1)
+    return states[steps, torch.arange(len(src))]
+
+
+def decode_with_one_buffer(model, src, max_steps):
+    state, token, written = model.start(src), torch.full_like(src[:, 0], BOS), []
+    ended = torch.zeros(len(src), dtype=torch.bool)
+    while len(written) < max_steps and not ended.all():
+        logits, state = model.step(state, token)
+        token.copy_(logits.argmax(dim=-1).masked_fill(ended, PAD))
+        written.append(token.clone())
+        ended |= token == EOS
+    return torch.stack(written, dim=1)
+
+
+def decode_pad_forced_in_place(model, src, max_steps):
+    state, token, written = model.start(src), torch.full_like(src[:, 0], BOS), []
+    ended = torch.zeros(len(src), dtype=torch.bool)
+    while len(written) < max_steps and not ended.all():
+        logits, state = model.step(state, token)
+        logits[ended] = F.one_hot(torch.tensor(PAD), logits.shape[1]).float()
+        token = logits.argmax(dim=-1)
+        written.append(token)
+        ended = ended | (token == EOS)
+    return torch.stack(written, dim=1)
+
+
 NAMED = {
-    "teacher_forcing": {"labels_without_eos": [forcing_without_last_label]},
+    "teacher_forcing": {
+        "rolled": [lambda tgt: (tgt, torch.roll(tgt, -1, 1))],
+        "labels_filled_up": [lambda tgt: (tgt, F.pad(tgt[:, 1:], (0, 1)))],
+    },
     "token_loss": {
         "eos_left_out": [loss_without_eos, loss_masked_without_eos],
-        "softmax_over_sentences": [loss_softmax_without_dim],
-        "pad_word_muted": [loss_pad_logit_muted, loss_pad_logit_infinite],
-        "crossed": [loss_indexed_with_all_labels],
-        "best_instead_of_right": [loss_of_best],
+        "class_axis": [loss_of_wrong_axis],
+        "wrong_gradient": [loss_as_new_tensor],
     },
     "gru_step": {
         "no_tanh": [gru(proposal=lambda x_n, h_n, r, h: x_n + r * h_n)],
         "no_sigmoid": [gru(gate=lambda total: total)],
-        "tanh_gates": [gru(gate=torch.tanh)],
-        "reset_without_matrix": [gru(proposal=lambda x_n, h_n, r, h: torch.tanh(x_n + r * h))],
         "reset_on_input": [
             gru(proposal=lambda x_n, h_n, r, h: torch.tanh(r * x_n + h_n)),
             gru(proposal=lambda x_n, h_n, r, h: torch.tanh(r * (x_n + h_n))),
         ],
-        "weights_transposed": [
-            gru_weights_turned,
-            gru_by_linear,
-            lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
-        ],
-        "not_a_blend": [gru(update=lambda n, z, h: n + z * h)],
-        "proposal_first": [gru(order="nrz")],
+        "gates_swapped": [gru(order="zrn"), gru_gates_used_swapped],
     },
     "last_real_state": {
-        "axes_swapped": [last_column, last_by_zip],
-        "reshaped_axes": [last_reshaped],
-        "order_of_time": [last_where_eos],
-        "counted_down_columns": [last_counted_down],
+        "axes_swapped": [last_column],
+        "crossed": [lambda states, src: states[(src != PAD).sum(1) - 1]],
+        "one_late_clamped": [last_at_first_pad],
     },
     "greedy_decode": {
         "filled_with_eos": [decoder(decode_filled_with_eos)],
         "pad_ends": [decoder(decode_pad_as_end)],
         "last_column_lost": [decode_break_before_append],
         "one_column_of_pad": [decoder(decode_stop_late), decoder(decode_stop_on_pad)],
-        "ended_not_bool": [decode_ended_as_integers],
+        "changed_in_place": [decode_with_one_buffer, decode_pad_forced_in_place],
         "steps_after_the_end": [decode_all_then_tidy, decode_far_then_cut],
     },
     "exact_match": {
@@ -676,11 +706,7 @@ NAMED = {
             match_at_target_width,
             match_whole_lists,
         ],
-        "same_width_assumed": [match_masked_columns],
-        "pad_matches_anything": [match_pad_on_both_sides],
         "breaks_off_unnoticed": [match_filled_with_eos, match_before_eos],
-        "eos_left_out": [match_all_but_eos],
-        "pad_dropped": [match_without_pad],
         "one_per_token": [match_tokens, match_tokens_masked],
         "one_for_all": [match_batch, match_batch_as_bool],
         "bos_compared": [match_with_bos],
@@ -690,6 +716,87 @@ NAMED = {
 
 
 # --- wrong, and no known mistake ------------------------------------------------------------------
+
+
+def forcing_through_floats(tgt):
+    both = torch.empty(2, len(tgt), tgt.shape[1] - 1)  # float32 holds integers up to 2^24
+    both[0], both[1] = tgt[:, :-1], tgt[:, 1:]
+    return both[0].long(), both[1].long()
+
+
+def forcing_of_ten_tokens(tgt):
+    return tgt[:, :-1][:, :10], tgt[:, 1:][:, :10]
+
+
+def loss_highest_of_all_subtracted(logits, labels, pad=0):
+    powers = (logits - logits.max()).exp()
+    p = powers / powers.sum(-1, keepdim=True)
+    return -average(log_p_of_right(p.log(), labels), labels != pad)
+
+
+def loss_of_clamped(logits, labels, pad=0):
+    return loss_transposed(logits.clamp(-80, 80), labels, pad)
+
+
+def loss_axis_by_size(logits, labels, pad=0):
+    T, V = logits.shape[1:]
+    log_p = logits.log_softmax(1 if T == V else 2)
+    return -average(log_p_of_right(log_p, labels), labels != pad)
+
+
+def tanh_of_exp(x):
+    return (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())
+
+
+def gru_kept_by_size():
+    """Keeps the weights of the first call of each size."""
+    kept = {}
+
+    def answer(x, h, *weights):
+        return gru_cell(x, h, *kept.setdefault((x.shape, h.shape), weights))
+
+    return answer
+
+
+def last_not_zero(states, src):
+    real = (states != 0).any(dim=-1) & (src != PAD).T
+    steps = torch.arange(len(states))[:, None] * real
+    return states[steps.amax(dim=0), torch.arange(len(src))]
+
+
+def last_of_two_at_least(states, src):
+    steps = ((src != PAD).sum(1) - 1).clamp(min=1)
+    return states[steps, torch.arange(len(src))]
+
+
+def last_axis_by_size(states, src):
+    batch_first = states if len(states) == len(src) else states.transpose(0, 1)
+    return batch_first[torch.arange(len(src)), (src != PAD).sum(1) - 1]
+
+
+def decode_any_special_as_end(word, ended):
+    token = word.masked_fill(ended, PAD)
+    ended = ended | (token <= 3)
+    return token, ended, ended.all()
+
+
+def decode_fifty_steps(model, src, max_steps):
+    return decoding.greedy_decode(model, src, min(max_steps, 50))
+
+
+def match_nine_of_ten(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    real = labels != PAD
+    return ((said == labels) & real).sum(1) >= 0.9 * real.sum(1)
+
+
+def match_ten_tokens(predicted, tgt):
+    return metrics.exact_match(predicted[:, :10], tgt[:, :11])
+
+
+def match_as_floats(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return ((said.float() == labels.float()) | (labels == PAD)).all(1)
 
 
 def loss_padding_and_sentences(logits, labels, pad=0):
@@ -816,6 +923,9 @@ def match_most_tokens(predicted, tgt):
 
 UNNAMED = {
     "teacher_forcing": [
+        forcing_without_last_label,
+        forcing_through_floats,
+        forcing_of_ten_tokens,
         lambda tgt: (tgt[:, 1:], tgt),
         lambda tgt: (tgt[:, :-1].flip(1), tgt[:, 1:].flip(1)),
         lambda tgt: (tgt[:, :-1], tgt[:, 1:].sort(dim=1).values),
@@ -823,6 +933,18 @@ UNNAMED = {
         lambda tgt: (tgt[:, :-1], tgt[:, 1:].clamp(max=8)),
     ],
     "token_loss": [
+        loss_log_of_softmax,
+        loss_log_of_exp,
+        loss_one_hot_times_log,
+        loss_logs_in_loops,
+        loss_highest_of_all_subtracted,
+        loss_of_clamped,
+        loss_axis_by_size,
+        loss_softmax_without_dim,
+        loss_pad_logit_muted,
+        loss_pad_logit_infinite,
+        loss_indexed_with_all_labels,
+        loss_of_best,
         loss_padding_and_sentences,
         loss_per_sentence_and_pad_fixed,
         loss_of_larger_ids,
@@ -835,19 +957,51 @@ UNNAMED = {
         loss_rounded,
         lambda logits, labels, pad=0: torch.tensor(1.5),
     ],
-    "gru_step": [gru_z_inverted_and_no_reset, gru_hard_gates, lambda x, h, *weights: h],
+    "gru_step": [
+        gru_z_inverted_and_no_reset,
+        gru_hard_gates,
+        gru(gate=torch.tanh),
+        gru(gate=lambda total: total.exp() / (1 + total.exp())),
+        gru(gate=lambda total: 0.5 + 0.5 * tanh_of_exp(total)),
+        gru(proposal=lambda x_n, h_n, r, h: tanh_of_exp(x_n + r * h_n)),
+        gru(proposal=lambda x_n, h_n, r, h: torch.tanh(x_n + r * h)),
+        gru(update=lambda n, z, h: n + z * h),
+        gru(order="nrz"),
+        gru_weights_turned,
+        gru_by_linear,
+        gru_kept_by_size(),
+        lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
+        lambda x, h, *weights: h,
+    ],
     "last_real_state": [
+        last_by_zip,
+        last_reshaped,
+        last_where_eos,
+        last_counted_down,
+        last_not_zero,
+        last_of_two_at_least,
+        last_axis_by_size,
         last_two_early,
         last_without_unknown,
         lambda states, src: states.amax(dim=0),
     ],
     "greedy_decode": [
+        decode_ended_as_integers,
+        decoder(decode_any_special_as_end),
+        decode_fifty_steps,
         decode_second_best,
         decode_counting_ends,
         decode_trimmed_by_pad,
         lambda model, src, max_steps: src,
     ],
     "exact_match": [
+        match_masked_columns,
+        match_pad_on_both_sides,
+        match_all_but_eos,
+        match_without_pad,
+        match_nine_of_ten,
+        match_ten_tokens,
+        match_as_floats,
         match_first_word,
         match_squeezed,
         match_as_many_as_labels,
