@@ -198,6 +198,10 @@ def in_double(logits, labels, pad=0):
 
 
 # What an answer does → exercise, status, name, the first sentence, and a fact (label, text).
+def right_on_all(exercise_id):
+    return f"Right on all {len(engine.EXERCISES[exercise_id].cases)} cases."
+
+
 BEHAVIOURS = {
     stub: ("teacher_forcing", "todo", None, "Write your answer instead", ("wanted", "(B, T-1)")),
     stub_with_a_text: ("teacher_forcing", "todo", None, "Write your answer instead", None),
@@ -349,8 +353,8 @@ BEHAVIOURS = {
     number: ("token_loss", "fail", None, "`loss` should be a tensor.", ("got", "type float")),
     one_row: ("token_loss", "fail", None, "`loss` has the wrong shape.", ("got", "(1,)")),
     in_double: ("token_loss", "fail", None, "`loss` has the wrong dtype.", ("got", "float64")),
-    forcing: ("teacher_forcing", "pass", None, "Right on all 5 cases.", None),
-    loss: ("token_loss", "pass", None, "Right on all 7 cases.", None),
+    forcing: ("teacher_forcing", "pass", None, right_on_all("teacher_forcing"), None),
+    loss: ("token_loss", "pass", None, right_on_all("token_loss"), None),
 }
 
 
@@ -821,7 +825,7 @@ def test_display():
 
 def test_display_of_a_pass_has_no_hints():
     bundle = check("teacher_forcing", forcing)._repr_mimebundle_()
-    assert bundle["text/plain"] == "✓ passed: teacher_forcing\nRight on all 5 cases."
+    assert bundle["text/plain"] == "✓ passed: teacher_forcing\n" + right_on_all("teacher_forcing")
     assert "<details" not in bundle["text/html"]
 
 

@@ -116,7 +116,8 @@ def sure_name(exercise: Exercise, answer: Callable) -> Misconception | None:
         if not candidates:
             return None
         evidence += diagnosis.evidence(outcome.value, call(exercise.oracle, case.args).value)
-    return candidates[0] if len(candidates) == 1 and evidence >= diagnosis.ENOUGH else None
+    one_name = len({mistake.slug for mistake in candidates}) == 1
+    return candidates[0] if one_name and evidence >= diagnosis.ENOUGH else None
 
 
 def same(one: Outcome, other: Outcome) -> bool:
