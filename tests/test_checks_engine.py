@@ -1,6 +1,7 @@
 """The engine of the exercises: whatever an answer does, it gets the right sentence."""
 
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -146,6 +147,13 @@ def keeps_a_list(tgt, seen=[]):  # noqa: B006, the mistake under test
     return tgt[:, :-1] + len(seen) - 1, tgt[:, 1:]
 
 
+def reuses_its_buffer(tgt, buffer=torch.zeros(2, 8, 8, dtype=torch.long)):  # noqa: B008, as above
+    B, T = tgt.shape
+    first, second = buffer[:, :B, : T - 1]
+    first.copy_(tgt[:, :-1]), second.copy_(tgt[:, 1:])
+    return first, second
+
+
 def not_a_number(logits, labels, pad=0):
     return loss(logits, labels, pad) * float("nan")
 
@@ -161,6 +169,11 @@ def detached(logits, labels, pad=0):
 def half_detached(logits, labels, pad=0):
     value = loss(logits, labels, pad)
     return value / 2 + value.detach() / 2
+
+
+def switches_gradients_off(logits, labels, pad=0):
+    torch.set_grad_enabled(False)  # for the reference, too, if it ran in the same state
+    return loss(logits, labels, pad)
 
 
 def without_gradient(logits, labels, pad=0):
@@ -286,6 +299,13 @@ BEHAVIOURS = {
     python_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
     numpy_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
     keeps_a_list: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
+    reuses_its_buffer: (
+        "teacher_forcing",
+        "fail",
+        None,
+        "What your function returned before changes when it is called again.",
+        ("look for", "kept between calls"),
+    ),
     not_a_number: ("token_loss", "fail", None, "`loss` is not a number (NaN).", ("got", "nan")),
     nan_for_short_rows: (
         "token_loss",
@@ -309,8 +329,15 @@ BEHAVIOURS = {
         (
             "look for",
             ".item(), .tolist(), torch.tensor(…), nn.Parameter(…), .data, .detach() and "
-            "torch.no_grad(): they cut gradients off",
+            "torch.no_grad(), torch.set_grad_enabled(False): they cut gradients off",
         ),
+    ),
+    switches_gradients_off: (
+        "token_loss",
+        "fail",
+        "wrong_gradient",
+        "The values are right, but",
+        ("look for", "torch.set_grad_enabled(False)"),
     ),
     half_detached: (
         "token_loss",
@@ -425,6 +452,32 @@ def test_two_mistakes_with_one_outcome_name_none(monkeypatch):
     assert check("double", lambda x: x * x).misconception is None
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_equal_nan_or_infinity_names_nothing(monkeypatch, value):
+    """Many mistakes end there; a wrong number beside them is evidence again."""
+    small_exercise(monkeypatch, ("overflow", lambda x: 0 * x + value))
+    assert check("double", lambda x: 0 * x + value).misconception is None
+    small_exercise(monkeypatch, ("overflow", lambda x: x if x > 2 else 0 * x + value))
+    assert check("double", lambda x: x if x > 2 else 0 * x + value).misconception == "overflow"
+
+
+def test_equal_errors_alone_name_nothing(monkeypatch):
+    def breaks(x):
+        raise ValueError("too large")
+
+    small_exercise(monkeypatch, ("breaks", breaks))
+    assert check("double", breaks).misconception is None
+
+
+@pytest.mark.parametrize("n_wrong, name", [(1, None), (2, None), (3, "off_by_one")])
+def test_few_wrong_whole_numbers_name_nothing(monkeypatch, n_wrong, name):
+    """One or two of them may agree by chance."""
+    cases = [(value,) for value in (1, 2, 3)]
+    small_exercise(monkeypatch, ("off_by_one", lambda x: 2 * x + (x <= n_wrong)), cases=cases)
+    verdict = check("double", lambda x: 2 * x + (x <= n_wrong))
+    assert (verdict.status, verdict.misconception) == ("fail", name)
+
+
 def test_raising_mistake_needs_the_same_error(monkeypatch):
     def broken(text):
         def answer(x):
@@ -482,6 +535,7 @@ def test_tolerance(monkeypatch, factor, status):
 @pytest.fixture
 def short_limit(monkeypatch):
     monkeypatch.setattr(calling, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(calling, "WAIT_LIMIT", 3)
 
 
 def loops(tgt):
@@ -505,11 +559,32 @@ def hangs_on_long_sentences(tgt):
     return tgt, tgt
 
 
-@pytest.mark.parametrize("answer", [loops, loops_and_catches, sleeps])
+@pytest.mark.parametrize("answer", [loops, loops_and_catches])
 def test_endless_answer_is_stopped(answer, short_limit):
     verdict = check("teacher_forcing", answer)
     assert verdict.status == "fail"
-    assert verdict.message.startswith("teacher_forcing was stopped after 0.3 seconds.")
+    assert verdict.message.startswith("teacher_forcing was stopped after computing 0.3 seconds.")
+
+
+def test_sleeping_answer_is_stopped_by_the_clock_on_the_wall(short_limit):
+    verdict = check("teacher_forcing", sleeps)
+    assert verdict.status == "fail"
+    assert verdict.message.startswith("teacher_forcing was stopped: it waited for 3 seconds.")
+
+
+def test_slow_machine_is_no_mistake(short_limit):
+    """One second on the wall, of which the answer computes nothing, as beside other programs."""
+
+    def waits(tgt):
+        time.sleep(0.1)
+        return forcing(tgt)
+
+    assert check("teacher_forcing", waits).status == "pass"
+    verdicts = []
+    thread = threading.Thread(target=lambda: verdicts.append(check("teacher_forcing", waits)))
+    thread.start()
+    thread.join(timeout=20)
+    assert verdicts[0].status == "pass"
 
 
 def test_hanging_on_a_later_case_names_nothing(short_limit):
@@ -524,7 +599,8 @@ def test_endless_answer_is_stopped_where_there_are_no_signals(answer, short_limi
     thread = threading.Thread(target=lambda: verdicts.append(check("teacher_forcing", answer)))
     thread.start()
     thread.join(timeout=20)
-    assert verdicts[0].message.startswith("teacher_forcing was stopped after 0.3 seconds.")
+    sentence = "teacher_forcing was stopped after computing 0.3 seconds."
+    assert verdicts[0].message.startswith(sentence)
 
 
 def test_time_limit_leaves_nothing_behind(short_limit):
@@ -647,18 +723,6 @@ def test_random_numbers_of_the_notebook_go_on():
     seed_everything(1)
     assert check("teacher_forcing", seeds_and_draws).status == "pass"
     assert draw() == undisturbed
-
-
-def test_answer_may_return_a_buffer_that_it_uses_again():
-    buffer = torch.zeros(2, 8, 8, dtype=torch.long)
-
-    def reuses(tgt):
-        B, T = tgt.shape
-        first, second = buffer[:, :B, : T - 1]
-        first.copy_(tgt[:, :-1]), second.copy_(tgt[:, 1:])
-        return first, second
-
-    assert check("teacher_forcing", reuses).status == "pass"
 
 
 def test_gradients_switched_off_in_the_notebook_do_no_harm():
@@ -784,13 +848,44 @@ def test_torch_defaults_of_the_notebook_neither_count_nor_change(torch_defaults)
     assert torch.get_default_device().type == "meta"
 
 
-def test_torch_defaults_that_an_answer_sets_are_put_back():
-    def sets_defaults(tgt):
-        torch.set_default_dtype(torch.float64)
+SET_BY_AN_ANSWER = {
+    "dtype": (torch.get_default_dtype, lambda: torch.set_default_dtype(torch.float64)),
+    "threads": (torch.get_num_threads, lambda: torch.set_num_threads(3)),
+    "gradients": (torch.is_grad_enabled, lambda: torch.set_grad_enabled(False)),
+    "anomaly": (torch.is_anomaly_enabled, lambda: torch.set_anomaly_enabled(True)),
+    "precision": (
+        torch.get_float32_matmul_precision,
+        lambda: torch.set_float32_matmul_precision("medium"),
+    ),
+    "deterministic": (
+        torch.are_deterministic_algorithms_enabled,
+        lambda: torch.use_deterministic_algorithms(True),
+    ),
+    "printing": (
+        lambda: repr(torch.tensor([1 / 3])),
+        lambda: torch.set_printoptions(precision=2),
+    ),
+    "numpy_printing": (
+        lambda: repr(np.array([1 / 3])),
+        lambda: np.set_printoptions(precision=2),
+    ),
+    "numpy_errors": (np.geterr, lambda: np.seterr(all="raise")),
+    "recursion": (sys.getrecursionlimit, lambda: sys.setrecursionlimit(5000)),
+    "folder": (os.getcwd, lambda: os.chdir(os.sep)),
+    "environment": (lambda: dict(os.environ), lambda: os.environ.update(NEW="1")),
+    "warnings": (lambda: list(warnings.filters), lambda: warnings.simplefilter("ignore")),
+}
+
+
+@pytest.mark.parametrize("get, change", SET_BY_AN_ANSWER.values(), ids=SET_BY_AN_ANSWER)
+def test_settings_that_an_answer_changes_are_put_back(get, change):
+    def changes_and_answers(tgt):
+        change()
         return forcing(tgt)
 
-    assert check("teacher_forcing", sets_defaults).status == "pass"
-    assert torch.get_default_dtype() == torch.float32
+    before = get()
+    assert check("teacher_forcing", changes_and_answers).status == "pass"
+    assert get() == before
 
 
 class Unspeakable(Exception):

@@ -4,9 +4,12 @@ import contextlib
 import copy
 import ctypes
 import io
+import os
 import random
 import signal
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,36 +17,61 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-TIME_LIMIT = 5.0  # seconds for one call
-REPEAT = 0.1  # seconds between further interruptions, in case the answer caught the first
+# A call may compute for so many CPU seconds: on a busy machine a right answer, too, is slow by the
+# clock on the wall. One that computes nothing, but sleeps or waits, is stopped by that clock.
+TIME_LIMIT = 5.0
+WAIT_LIMIT = 60.0
+REPEAT = 0.1  # seconds between two looks at the clocks, also after the answer was interrupted
 
 
 class TimeLimitReached(BaseException):
     """The answer was stopped. Not an Exception, so that `except Exception` lets it through."""
 
 
+class WaitLimitReached(TimeLimitReached):
+    """The answer was stopped although it had not computed for long."""
+
+
+# What a program can ask torch, NumPy and Python for, and set. An answer may change any of them.
+SETTINGS = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch._tensor_str.get_printoptions, lambda kept: torch.set_printoptions(**kept)),
+    (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
+    (np.geterr, lambda kept: np.seterr(**kept)),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (os.getcwd, os.chdir),
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What one call led to: a value or an error, the arguments as it left them, and its noise."""
+    """What one call led to: a value or an error, the arguments as it left them, and its noise.
+
+    `value` is a copy of what was `returned`, which a later call may change.
+    """
 
     value: object
     error: BaseException | None
     args: tuple
     printed: str
     warned: str = ""
+    returned: object = None
 
 
 def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
     """Call `answer(*args)` on copies of `args`; whatever it does ends up in the outcome.
 
-    Random numbers start from `seed`, and the caller's go on as if nothing had happened. Prints and
-    warnings are kept from the notebook, and in the outcome. Only the user's own interrupt
-    (KeyboardInterrupt) comes through.
+    Random numbers start from `seed`, and the caller's go on as if nothing had happened; settings
+    that it changes are put back. Prints and warnings are kept from the notebook, and in the
+    outcome. Only the user's own interrupt (KeyboardInterrupt) comes through.
     """
     args = copy.deepcopy(args)
-    value, error, printed = None, None, io.StringIO()
+    returned, value, error, printed = None, None, None, io.StringIO()
     with (
-        own_torch_defaults(),
+        own_settings(),
         own_random_numbers(seed),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
@@ -51,15 +79,16 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
         torch.enable_grad(),
     ):
         try:
-            with time_limit(TIME_LIMIT):
-                value = snapshot(answer(*args))
+            with time_limit(TIME_LIMIT, WAIT_LIMIT):
+                returned = answer(*args)
+                value = snapshot(returned)
         except KeyboardInterrupt:
             raise
         except BaseException as raised:  # SystemExit and the time limit too
             error = raised
     warned = "\n".join(dict.fromkeys(str(warning.message) for warning in caught))
     text = "" if printed.closed else printed.getvalue()
-    return Outcome(value, error, args, text, warned)
+    return Outcome(value, error, args, text, warned, returned)
 
 
 def snapshot(value: object) -> object:
@@ -91,18 +120,27 @@ def own_random_numbers(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_torch_defaults() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """float32, one thread of the CPU inside the block; what was set before is put back after it."""
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    device = torch.get_default_device()
+    kept = [(get, put_back, get()) for get, put_back in SETTINGS]
+    environment, device = dict(os.environ), torch.get_default_device()
+    deterministic = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
     try:
         with torch.device("cpu"):
             yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_num_threads(threads)
+        for get, put_back, value in kept:
+            if get() != value:
+                put_back(value)
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
         if torch.get_default_device() != device:
             torch.set_default_device(device)
 
@@ -121,8 +159,10 @@ def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimitReached inside the block when `seconds` are over.
+def time_limit(computing: float, waiting: float) -> Iterator[None]:
+    """Raise inside the block after so many CPU seconds, or after so many on the clock on the wall.
+
+    TimeLimitReached after the first, WaitLimitReached after the second.
 
     A signal where there is one (main thread, not on Windows): it also wakes a sleeping call.
     Elsewhere a second thread plants the exception, which strikes at the next line of Python. Two
@@ -130,10 +170,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     comes back, and a loop that catches BaseException over and over.
     """
     has_signal = hasattr(signal, "setitimer")
+    over = clocks(computing, waiting)
     if has_signal and threading.current_thread() is threading.main_thread():
-        stop = start_alarm(seconds)
+        stop = start_alarm(over, first=min(computing, waiting))
     else:
-        stop = start_watcher(seconds)
+        stop = start_watcher(over)
     try:
         try:
             yield
@@ -143,14 +184,30 @@ def time_limit(seconds: float) -> Iterator[None]:
         stop()  # once more, because the limit may strike in the middle of the first
 
 
-def start_alarm(seconds: float) -> Callable[[], None]:
-    """Ask the operating system for a signal; returns the function that cancels it."""
+def clocks(computing: float, waiting: float) -> Callable[[], type[TimeLimitReached] | None]:
+    """Start two clocks; returns the function that tells which limit is over, if one is."""
+    cpu_limit, wall_limit = time.process_time() + computing, time.monotonic() + waiting
 
-    def interrupt(number, frame):
-        raise TimeLimitReached
+    def over():
+        if time.process_time() >= cpu_limit:
+            return TimeLimitReached
+        return WaitLimitReached if time.monotonic() >= wall_limit else None
 
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    others = signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)  # pytest-timeout's, say
+    return over
+
+
+def start_alarm(over: Callable, first: float) -> Callable[[], None]:
+    """Ask the operating system for signals, the first after `first` seconds.
+
+    Returns the function that cancels them.
+    """
+
+    def look(number, frame):
+        if limit := over():
+            raise limit
+
+    previous = signal.signal(signal.SIGALRM, look)
+    others = signal.setitimer(signal.ITIMER_REAL, first, REPEAT)  # pytest-timeout's, say
 
     def stop():
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -160,16 +217,15 @@ def start_alarm(seconds: float) -> Callable[[], None]:
     return stop
 
 
-def start_watcher(seconds: float) -> Callable[[], None]:
+def start_watcher(over: Callable) -> Callable[[], None]:
     """Let a second thread interrupt this one; returns the function that ends it."""
     watched, done = ctypes.c_ulong(threading.get_ident()), threading.Event()
     plant = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def watch():
-        wait = seconds
-        while not done.wait(wait):
-            plant(watched, ctypes.py_object(TimeLimitReached))
-            wait = REPEAT
+        while not done.wait(REPEAT):
+            if limit := over():
+                plant(watched, ctypes.py_object(limit))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

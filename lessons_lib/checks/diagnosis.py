@@ -21,6 +21,9 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 FEW_IDS, FEW_NUMBERS = 16, 6  # tensors up to this size are shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
+# How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
+# truth values, which often agree by chance.
+ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Trial:
     expected: object
     first: Outcome
     second: Outcome
+    before: Outcome | None = None  # of the case before
 
     def returned(self) -> Iterator[tuple[str, object, torch.Tensor]]:
         """Name, value got and value expected, for each thing that the exercise returns."""
@@ -105,8 +109,14 @@ def exception(trial: Trial) -> Finding | None:
     error = trial.first.error
     if error is None:
         return None
+    if isinstance(error, calling.WaitLimitReached):
+        sentence = f"{trial.exercise.id} was stopped: it waited for {calling.WAIT_LIMIT:g} seconds."
+        facts = trial.facts(("look for", "sleep, input(), another program"))
+        return Finding(sentence, facts, nameable=False)
     if isinstance(error, calling.TimeLimitReached):
-        sentence = f"{trial.exercise.id} was stopped after {calling.TIME_LIMIT:g} seconds."
+        sentence = (
+            f"{trial.exercise.id} was stopped after computing {calling.TIME_LIMIT:g} seconds."
+        )
         facts = trial.facts(("look for", "a loop that never ends"))
         return Finding(sentence, facts, nameable=False)
     reason = ("error", readable(": ".join(filter(None, [type(error).__name__, said(error)]))))
@@ -204,6 +214,18 @@ def not_repeatable(trial: Trial) -> Finding | None:
     )
 
 
+def earlier_value_changed(trial: Trial) -> Finding | None:
+    """What was returned for the case before holds something else now."""
+    before = trial.before
+    if before is None or alike(calling.snapshot(before.returned), before.value):
+        return None
+    return Finding(
+        "What your function returned before changes when it is called again.",
+        trial.facts(("look for", "a tensor that is kept between calls and written into")),
+        nameable=False,
+    )
+
+
 def wrong_value(trial: Trial) -> Finding | None:
     """The first element that differs."""
     for name, got, expected in trial.returned():
@@ -225,6 +247,7 @@ STEPS: tuple[Step, ...] = (
     wrong_dtype,
     not_a_number,
     not_repeatable,
+    earlier_value_changed,
     wrong_value,
 )
 
@@ -250,6 +273,29 @@ def alike(one: object, other: object) -> bool:
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
         return False  # one of them at least is sparse or nested, and cannot be compared
     return type(one) is type(other) and one == other
+
+
+def evidence(value: object, expected: object) -> int:
+    """How much of a wrong outcome can speak for its cause: ENOUGH for a wrong number with digits.
+
+    A whole number or truth value counts 1, NaN, infinity and None nothing. Of a result in another
+    shape, type or number, all elements count.
+    """
+    if isinstance(value, (tuple, list)):
+        fits = isinstance(expected, (tuple, list)) and len(expected) == len(value)
+        return sum(map(evidence, value, expected if fits else [None] * len(value)))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        value = torch.from_numpy(value)
+    if isinstance(value, (bool, int, float)):
+        value = torch.tensor(value)
+    if not is_plain(value):
+        return 0
+    wrong = torch.ones(value.shape, dtype=torch.bool)
+    if is_plain(expected) and (value.shape, value.dtype) == (expected.shape, expected.dtype):
+        wrong = ~close(value, expected)
+    if value.is_floating_point():
+        return ENOUGH * int((wrong & value.isfinite()).sum())
+    return int(wrong.sum())
 
 
 def is_plain(value: object) -> bool:

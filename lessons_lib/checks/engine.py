@@ -75,9 +75,10 @@ def judge(exercise: Exercise, answer: Callable) -> Verdict:
         sentence = "check needs your function itself, not what it returns."
         facts = (("expected", exercise.signature), ("got", diagnosis.kind(answer)))
         return Verdict(exercise.id, "fail", None, sentence, facts, exercise.hints)
-    prints = False
+    prints, before = False, None
     for case in exercise.cases:
-        trial = try_case(exercise, answer, case)
+        trial = try_case(exercise, answer, case, before)
+        before = trial.first
         for step in diagnosis.STEPS:
             if finding := step(trial):
                 name = sure_name(exercise, answer) if finding.nameable else None
@@ -91,17 +92,22 @@ def judge(exercise: Exercise, answer: Callable) -> Verdict:
     return Verdict(exercise.id, "pass", None, sentence, facts)
 
 
-def try_case(exercise: Exercise, answer: Callable, case: Case) -> Trial:
-    """Call the answer twice and the reference once."""
+def try_case(
+    exercise: Exercise, answer: Callable, case: Case, before: Outcome | None = None
+) -> Trial:
+    """Call the answer twice and the reference once; `before` is the outcome of the case before."""
     expected = call(exercise.oracle, case.args).value
     first = call(answer, case.args, seed=0)
     second = first if first.error else call(answer, case.args, seed=1)
-    return Trial(exercise, case, expected, first, second)
+    return Trial(exercise, case, expected, first, second, before)
 
 
 def sure_name(exercise: Exercise, answer: Callable) -> Misconception | None:
-    """The known mistake that leads to the same outcome on all cases, if there is exactly one."""
-    candidates = list(exercise.misconceptions)
+    """The known mistake that leads to the same outcome on all cases, if there is exactly one.
+
+    And if the outcomes say enough: NaN and errors have many causes.
+    """
+    candidates, evidence = list(exercise.misconceptions), 0
     for case in exercise.cases:
         outcome = call(answer, case.args)
         candidates = [
@@ -109,7 +115,8 @@ def sure_name(exercise: Exercise, answer: Callable) -> Misconception | None:
         ]
         if not candidates:
             return None
-    return candidates[0] if len(candidates) == 1 else None
+        evidence += diagnosis.evidence(outcome.value, call(exercise.oracle, case.args).value)
+    return candidates[0] if len(candidates) == 1 and evidence >= diagnosis.ENOUGH else None
 
 
 def same(one: Outcome, other: Outcome) -> bool:

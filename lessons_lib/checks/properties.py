@@ -23,7 +23,7 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
             if got is None:
                 cuts = (
                     ".item(), .tolist(), torch.tensor(…), nn.Parameter(…), .data, .detach() and "
-                    "torch.no_grad(): they cut gradients off"
+                    "torch.no_grad(), torch.set_grad_enabled(False): they cut gradients off"
                 )
                 return (
                     ("expected", f"a gradient for {name}"),
@@ -49,7 +49,8 @@ def gradients(function: Callable, args: tuple) -> list[torch.Tensor | None]:
         else arg
         for arg in args
     ]
-    output = function(*inputs)
+    with torch.enable_grad():  # of its own: a function may switch gradients off and leave it so
+        output = function(*inputs)
     if output.requires_grad:
         # unequal weights, so that swapped elements show
         weights = torch.linspace(1, 2, output.numel(), dtype=output.dtype).view(output.shape)

@@ -31,7 +31,7 @@ CELL_LIMIT = 30.0  # seconds for a cell that is not graded
 
 def run(shell: InteractiveShell, source: str) -> list[dict]:
     """Run an ordinary cell; returns its outputs. An error is shown, and the next cell goes on."""
-    with capture_output() as captured, time_limit(CELL_LIMIT):
+    with capture_output() as captured, time_limit(CELL_LIMIT, CELL_LIMIT):
         shell.run_cell(source)
     outputs = [
         {"output_type": "stream", "name": name, "text": text}
