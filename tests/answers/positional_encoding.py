@@ -424,6 +424,7 @@ NAMED = {
     },
     "shift_matrix": {
         "pair_by_pair": [step_matrix_interleaved],
+        "slow_clocks": [shift_fitted(200), shift_fitted(5000)],
         "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
         "no_way_back": [shift_step_after_step],
         "quarter_turn": [lambda k, d_model: torch.cat(shift_reordered(k, d_model).chunk(2)[::-1])],
@@ -477,8 +478,6 @@ UNNAMED = {
     "shift_matrix": [
         lambda k, d_model: torch.eye(d_model),
         lambda k, d_model: shift_reordered(k + 1, d_model),
-        shift_fitted(200),
-        shift_fitted(5000),
         shift_from_a_table_of_50,
         kept_by(lambda k, d_model: d_model, shift_reordered),
     ],
@@ -503,6 +502,9 @@ UNNAMED = {
         lambda slopes, T_q, T_k: alibi_einsum(slopes.flip(0), T_q, T_k) * 2,
         alibi_of_512,
         alibi_by_query,
+        lambda slopes, T_q, T_k: alibi_cut(slopes, T_q, T_k).masked_fill(
+            torch.ones(T_q, T_k).triu(T_k - T_q + 1).bool(), -torch.inf
+        ),
         kept_by(lambda slopes, T_q, T_k: (len(slopes), T_q, T_k), alibi_cut),
     ],
     "relative_bias": [
