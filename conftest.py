@@ -7,20 +7,23 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_OFFLINE = str(Path(__file__).resolve().parent / "tests" / "offline")
+_START = str(Path(__file__).resolve().parent / "tests" / "start")
 
 # What this process sets, notebook kernels and subprocesses inherit.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 _inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [_OFFLINE, *(entry for entry in _inherited if entry not in ("", _OFFLINE))]
+    [_START, *(entry for entry in _inherited if entry not in ("", _START))]
 )
-sys.path.append(_OFFLINE)
+sys.path.append(_START)
 
 from network_guard import forbid_network  # noqa: E402
+from other_rounding import round_otherwise  # noqa: E402
 
 forbid_network()
+if seed := os.environ.get("LESSONS_ROUNDING"):
+    round_otherwise(int(seed))
 
 
 class _OneKernelPerNotebook(LoadScopeScheduling):

@@ -5,16 +5,13 @@ numbers then differ in the last digits, and a notebook that prints too many of t
 takes twice as long as all other tests: it runs with `python course.py test -m instruction_sets`.
 """
 
-import os
 import platform
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from tests.laws.planted import code, plant_notebook
+from tests.strictly import run_strictly
 from tools.execute import ROOT, course_notebooks
 
 NATIVE = torch.backends.cpu.get_cpu_capability()
@@ -25,27 +22,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run_strictly(notebook: Path, capability: str) -> subprocess.CompletedProcess:
-    """Run one notebook in its own pytest and kernel, on one instruction set."""
-    if capability == "avx2" and NATIVE == "DEFAULT":
-        pytest.skip("this processor has no AVX2")
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--dist=no", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [*command, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(notebook)],
-        cwd=ROOT,
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
-        capture_output=True,
-        encoding="utf-8",
-    )
-
-
 @pytest.mark.instruction_sets
 @pytest.mark.parametrize("capability", ["avx2", "default"])
 @pytest.mark.parametrize(
     "notebook", course_notebooks(), ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 def test_notebook(notebook, capability):
-    result = run_strictly(notebook, capability)
+    if capability == "avx2" and NATIVE == "DEFAULT":
+        pytest.skip("this processor has no AVX2")
+    result = run_strictly(notebook, ATEN_CPU_CAPABILITY=capability)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -55,9 +40,11 @@ def test_notebook(notebook, capability):
 )
 def test_the_instruction_set_takes_effect_in_the_kernel(tmp_path, capability, stored, passes):
     """By the same road as above, a notebook passes only if it stores the name of the set in use."""
+    if capability == "avx2" and NATIVE == "DEFAULT":
+        pytest.skip("this processor has no AVX2")
     ask = "import torch\n\nprint(torch.backends.cpu.get_cpu_capability())"
     printed = {"output_type": "stream", "name": "stdout", "text": f"{stored}\n"}
     plant_notebook(tmp_path, "ask.ipynb", code(ask, "ask", outputs=[printed]))
-    result = run_strictly(tmp_path / "ask.ipynb", capability)
+    result = run_strictly(tmp_path / "ask.ipynb", ATEN_CPU_CAPABILITY=capability)
     assert (result.returncode == 0) == passes, result.stdout + result.stderr
     assert passes or capability.upper() in result.stdout

@@ -38,6 +38,7 @@ SETTINGS = (
     (torch.get_num_threads, torch.set_num_threads),
     (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch._tensor_str.get_printoptions, lambda kept: torch.set_printoptions(**kept)),
     (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
     (np.geterr, lambda kept: np.seterr(**kept)),
@@ -124,10 +125,6 @@ def own_settings() -> Iterator[None]:
     """float32, one thread of the CPU inside the block; what was set before is put back after it."""
     kept = [(get, put_back, get()) for get, put_back in SETTINGS]
     environment, device = dict(os.environ), torch.get_default_device()
-    deterministic = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
     try:
@@ -137,7 +134,6 @@ def own_settings() -> Iterator[None]:
         for get, put_back, value in kept:
             if get() != value:
                 put_back(value)
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         if os.environ != environment:
             os.environ.clear()
             os.environ.update(environment)

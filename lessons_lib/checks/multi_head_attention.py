@@ -10,14 +10,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
 from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
 
 
-def counted(*shape: int) -> torch.Tensor:
-    """0, 1, 2 … in this shape, so that each number tells where it comes from."""
-    return torch.arange(float(torch.Size(shape).numel())).view(shape)
+def counted(*shape: int, start: float = 0.0) -> torch.Tensor:
+    """start, start + 1 … in this shape, so that each number tells where it comes from.
+
+    A start without a decimal point gives torch.int64.
+    """
+    return torch.arange(start, start + torch.Size(shape).numel()).view(shape)
+
+
+# The first whole number that torch.float64 has to round; torch.float32 rounds from 2^24 + 1 on.
+LARGE = 2**53 + 1
 
 
 # --- split_heads ----------------------------------------------------------------------------------
@@ -38,80 +45,55 @@ split_heads = Exercise(
     oracle=cut_token_by_token,
     cases=(
         Case("one token, two heads", (counted(1, 1, 4), 2)),
-        Case("two tokens, two heads", (counted(1, 2, 4), 2)),
-        Case("a batch, all sizes different", (counted(2, 3, 20), 4)),
-        Case("a single head", (counted(3, 4, 5), 1)),
+        Case("the example: whole numbers", (counted(1, 2, 4, start=1), 2)),
+        Case("a batch, all sizes different", (normal(1, 2, 3, 20), 4)),
+        Case("the same shape, other heads", (normal(2, 2, 3, 20), 5)),
+        Case("a single head", (normal(4, 3, 4, 5), 1)),
+        Case("heads one number wide", (normal(5, 2, 4, 3), 3)),
+        Case("B = T = H = D/H", (normal(6, 3, 3, 9), 3)),
+        Case("whole numbers beyond 2^53", (counted(1, 1, 4, start=LARGE), 2)),
+        Case("a sentence of 1100 tokens", (normal(7, 1, 1100, 6), 2)),
     ),
     misconceptions=(
         Misconception(
             "viewed",
-            "Your tokens are scrambled: view cuts memory, it does not move the heads' axis.",
+            "Your output is x viewed as (B, H, T, D/H): that mixes the tokens.",
             lambda x, n_heads: x.reshape(len(x), n_heads, x.shape[1], -1),
         ),
         Misconception(
             "swapped_before_the_cut",
-            "You swap tokens and numbers before you cut; cut first, then swap T and H.",
+            "Your output is what you get when T and D are swapped before the cut.",
             lambda x, n_heads: x.transpose(1, 2).reshape(len(x), n_heads, x.shape[1], -1),
         ),
         Misconception(
             "interleaved",
-            "Your head 0 takes every H-th number; it should take the first D/H of them.",
+            "Your head 0 holds every H-th number; it should hold the first D/H of them.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2),
         ),
         Misconception(
             "not_moved",
-            "Your result is (B, T, H, D/H): the heads still stand behind the tokens.",
+            "Your output is (B, T, H, D/H): the heads still stand behind the tokens.",
             lambda x, n_heads: x.unflatten(-1, (n_heads, -1)),
         ),
         Misconception(
             "pieces_of_width_h",
-            "Your pieces are H numbers wide, so there are D/H heads instead of H.",
+            "Your output is (B, D/H, T, H): pieces H numbers wide, D/H of them.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).transpose(1, 2),
         ),
         Misconception(
-            "wrong_axes_swapped",
-            "You swap the tokens with the numbers of a head, not with the heads.",
-            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 3),
-        ),
-        Misconception(
-            "heads_transposed",
-            "Your heads are (D/H, T), as a key is for the scores; (T, D/H) is wanted.",
-            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).permute(0, 2, 3, 1),
-        ),
-        Misconception(
             "heads_in_front",
-            "Your heads stand before the batch: (H, B, T, D/H).",
+            "Your output is (H, B, T, D/H): the heads stand before the batch.",
             lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=-1)),
         ),
         Misconception(
             "joined_with_batch",
-            "Your heads share one axis with the batch: (B·H, T, D/H).",
+            "Your output is (B·H, T, D/H): the heads share one axis with the batch.",
             lambda x, n_heads: cut_token_by_token(x, n_heads).flatten(0, 1),
         ),
         Misconception(
-            "whole_for_each",
-            "Each of your heads gets the whole vector; it should get its piece of it.",
-            lambda x, n_heads: x[:, None].expand(-1, n_heads, -1, -1),
-        ),
-        Misconception(
             "tuple_of_heads",
-            "Your heads are several tensors; one tensor with an axis of heads is wanted.",
+            "Your output is H tensors, one for each head; one tensor is wanted.",
             lambda x, n_heads: x.chunk(n_heads, dim=-1),
-        ),
-        Misconception(
-            "heads_last",
-            "Your heads stand last: (B, T, D/H, H). They belong right behind the batch.",
-            lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=-1), dim=-1),
-        ),
-        Misconception(
-            "tokens_cut",
-            "You deal out the tokens; every head gets all of them, and a piece of each.",
-            lambda x, n_heads: x.reshape(len(x), n_heads, -1, x.shape[-1]),
-        ),
-        Misconception(
-            "tokens_cut",
-            "You deal out the tokens; every head gets all of them, and a piece of each.",
-            lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=1), dim=1),
         ),
     ),
     properties=(same_gradient(cut_token_by_token, ("x", "n_heads"), (normal(3, 2, 3, 8), 2)),),
@@ -141,20 +123,19 @@ merge_heads = Exercise(
     oracle=glue_token_by_token,
     cases=(
         Case("one token, two heads", (counted(1, 2, 1, 2),)),
-        Case("two tokens, two heads", (counted(1, 2, 2, 2),)),
-        Case("a batch, all sizes different", (counted(2, 4, 3, 5),)),
-        Case("a single head", (counted(3, 1, 4, 5),)),
+        Case("the example: whole numbers", (torch.tensor([[[[1, 2], [5, 6]], [[3, 4], [7, 8]]]]),)),
+        Case("a batch, all sizes different", (normal(1, 2, 4, 3, 5),)),
+        Case("a single head", (normal(2, 3, 1, 4, 5),)),
+        Case("heads one number wide", (normal(3, 2, 3, 4, 1),)),
+        Case("B = H = T = d", (normal(5, 3, 3, 3, 3),)),
+        Case("whole numbers beyond 2^53", (counted(1, 2, 1, 2, start=LARGE),)),
+        Case("a sentence of 1100 tokens", (normal(6, 1, 2, 1100, 3),)),
     ),
     misconceptions=(
         Misconception(
             "viewed",
-            "Your tokens are scrambled: the axes must change places before they are joined.",
+            "Your output is x viewed as (B, T, H·d): that mixes the tokens.",
             lambda x: x.reshape(len(x), x.shape[2], -1),
-        ),
-        Misconception(
-            "view_after_transpose",
-            "After transpose, view can't read the memory in order; use reshape or flatten.",
-            lambda x: x.transpose(1, 2).view(len(x), x.shape[2], -1),
         ),
         Misconception(
             "interleaved",
@@ -163,68 +144,29 @@ merge_heads = Exercise(
         ),
         Misconception(
             "not_joined",
-            "Your result still has an axis of heads: (B, T, H, d).",
+            "Your output still has an axis of heads: (B, T, H, d).",
             lambda x: x.transpose(1, 2),
         ),
-        Misconception(
+        *several(
             "joined_with_tokens",
-            "You join the heads with the tokens: (B, H·T, d).",
+            "Your heads and tokens share one axis: (B, H·T, d).",
             lambda x: x.flatten(1, 2),
-        ),
-        Misconception(
-            "joined_with_tokens",
-            "You join the heads with the tokens: (B, H·T, d).",
             lambda x: x.transpose(1, 2).flatten(1, 2),
         ),
         Misconception(
             "not_swapped",
-            "You join the tokens with their numbers: (B, H, T·d). First swap H and T.",
+            "Your tokens and their numbers share one axis: (B, H, T·d).",
             lambda x: x.flatten(2),
         ),
         Misconception(
-            "joined_with_batch",
-            "You join the heads with the batch: its axis is H times as long.",
-            lambda x: torch.cat(x.unbind(dim=1)),
-        ),
-        Misconception(
             "averaged",
-            "You average the heads; they should stand side by side.",
+            "Your output is the average of the heads; they should stand side by side.",
             lambda x: x.mean(dim=1),
         ),
         Misconception(
             "summed",
-            "You add up the heads; they should stand side by side.",
+            "Your output is the sum of the heads; they should stand side by side.",
             lambda x: x.sum(dim=1),
-        ),
-        Misconception(
-            "first_head",
-            "Your result holds the first head only.",
-            lambda x: x[:, 0],
-        ),
-        Misconception(
-            "wrong_axes_swapped",
-            "You swap the heads with their numbers, not with the tokens.",
-            lambda x: x.transpose(1, 3).flatten(2),
-        ),
-        Misconception(
-            "tokens_in_front",
-            "Your tokens stand before the batch: (T, B, H·d).",
-            lambda x: x.permute(2, 0, 1, 3).flatten(2),
-        ),
-        Misconception(
-            "tokens_joined",
-            "You join the tokens as well: (B, T·H·d).",
-            lambda x: x.transpose(1, 2).flatten(1),
-        ),
-        Misconception(
-            "tokens_joined",
-            "You join the tokens as well: (B, T·H·d).",
-            lambda x: x.flatten(1),
-        ),
-        Misconception(
-            "batch_swapped",
-            "You swap the heads with the batch, not with the tokens.",
-            lambda x: x.transpose(0, 1).flatten(2),
         ),
     ),
     properties=(same_gradient(glue_token_by_token, ("x",), (normal(4, 2, 3, 4, 2),)),),
@@ -247,17 +189,6 @@ def count_in_layers(d_model, n_heads, d_k, d_v):
     return torch.tensor(sum(p.numel() for layer in layers for p in layer.parameters()))
 
 
-def tally(q=1, v=1, o=1, b_in=1, b_o=1):
-    """The right sum with factors: queries and keys, values, output, their biases."""
-
-    def answer(d_model, n_heads, d_k, d_v):
-        d_q, d_c = n_heads * d_k, n_heads * d_v
-        matrices = q * 2 * d_model * d_q + v * d_model * d_c + o * d_c * d_model
-        return torch.tensor(matrices + b_in * (2 * d_q + d_c) + b_o * d_model)
-
-    return answer
-
-
 def counts(formula):
     """A wrong count, as a tensor."""
     return lambda *args: torch.tensor(formula(*args))
@@ -275,35 +206,29 @@ attention_params = Exercise(
     oracle=count_in_layers,
     cases=(
         Case("one head as wide as the model", (8, 1, 8, 8)),
-        Case("two heads share the width", (8, 2, 4, 4)),
+        Case("the example: two heads share the width", (64, 2, 32, 32)),
         Case("heads wider than their share", (6, 2, 5, 5)),
         Case("values narrower than keys", (10, 3, 7, 2)),
+        Case("values wider than keys", (9, 4, 3, 5)),
+        Case("a single head, all widths different", (7, 1, 4, 6)),
+        Case("n_heads = d_model = d_k", (5, 5, 5, 3)),
+        Case("a count beyond 2^24", (1025, 64, 65, 63)),
     ),
     misconceptions=(
         Misconception(
             "no_biases",
-            "Your count is that of the four matrices; their biases are missing.",
-            tally(b_in=0, b_o=0),
+            "Your count is 2·d_model·H·(d_k + d_v): the four matrices without biases.",
+            counts(lambda d, h, k, v: 2 * d * h * (k + v)),
         ),
         Misconception(
             "no_output_projection",
-            "Your count lacks w_o: it is that of queries, keys and values.",
-            tally(o=0, b_o=0),
+            "Your count is (d_model + 1)·H·(2·d_k + d_v): all but w_o and its bias.",
+            counts(lambda d, h, k, v: (d + 1) * h * (2 * k + v)),
         ),
         Misconception(
             "no_output_bias",
-            "Your count lacks the bias of w_o.",
-            tally(b_o=0),
-        ),
-        Misconception(
-            "only_output_bias",
-            "Your count has the bias of w_o only; the other three have one as well.",
-            tally(b_in=0),
-        ),
-        Misconception(
-            "wide_output_bias",
-            "Your bias of w_o is H·d_v wide; it is added to the output, of width d_model.",
-            counts(lambda d, h, k, v: right_count(d, h, k, v) - d + h * v),
+            "Your count is d_model too small: w_o has a bias of that size.",
+            counts(lambda d, h, k, v: right_count(d, h, k, v) - d),
         ),
         Misconception(
             "width_shared",
@@ -316,70 +241,25 @@ attention_params = Exercise(
             counts(lambda d, h, k, v: right_count(d, 1, k, v)),
         ),
         Misconception(
-            "layer_for_each_head",
-            "You count a whole layer for each head; w_o and its bias are there once.",
-            counts(lambda d, h, k, v: h * right_count(d, 1, k, v)),
-        ),
-        Misconception(
-            "heads_as_wide_as_model",
-            "You count H layers of full width; a head is d_k or d_v numbers wide.",
-            counts(lambda d, h, k, v: h * (4 * d**2 + 4 * d)),
-        ),
-        Misconception(
             "values_as_wide_as_keys",
-            "You count the values as wide as the keys: d_v is missing.",
+            "Your count is that of a layer with d_v = d_k.",
             counts(lambda d, h, k, v: right_count(d, h, k, k)),
         ),
         Misconception(
-            "keys_as_wide_as_values",
-            "You count the keys as wide as the values: d_k is missing.",
-            counts(lambda d, h, k, v: right_count(d, h, v, v)),
-        ),
-        Misconception(
-            "output_from_keys",
-            "Your w_o takes H·d_k numbers; what it mixes are contexts, of width d_v.",
-            counts(lambda d, h, k, v: right_count(d, h, k, v) + h * (k - v) * d),
-        ),
-        Misconception(
-            "one_number_as_bias",
-            "You count one number as a bias; there is one for each output of a matrix.",
-            counts(lambda d, h, k, v: int(tally(b_in=0, b_o=0)(d, h, k, v)) + 4),
-        ),
-        Misconception(
             "biases_as_wide_as_the_model",
-            "You count four biases d_model wide; a bias is as wide as what it is added to.",
-            counts(lambda d, h, k, v: int(tally(b_in=0, b_o=0)(d, h, k, v)) + 4 * d),
-        ),
-        Misconception(
-            "biases_of_one_head",
-            "You count the biases of one head; every head has its own.",
-            counts(lambda d, h, k, v: int(tally(b_in=0)(d, h, k, v)) + 2 * k + v),
-        ),
-        Misconception(
-            "output_of_one_head",
-            "Your w_o starts from one head; it mixes all heads, H·d_v numbers.",
-            counts(lambda d, h, k, v: right_count(d, h, k, v) - (h - 1) * v * d),
-        ),
-        Misconception(
-            "square_output",
-            "Your w_o is d_model × d_model; what it mixes is H·d_v numbers wide.",
-            counts(lambda d, h, k, v: right_count(d, h, k, v) + (d - h * v) * d),
+            "Your count has 4·d_model for the biases; each is as wide as its matrix's output.",
+            counts(lambda d, h, k, v: 2 * d * h * (k + v) + 4 * d),
         ),
         Misconception(
             "queries_or_keys_forgotten",
-            "You count one projection of width H·d_k; queries and keys have one each.",
+            "Your count is (d_model + 1)·H·d_k too small: that is one projection.",
             counts(lambda d, h, k, v: right_count(d, h, k, v) - (d + 1) * h * k),
-        ),
-        Misconception(
-            "widths_swapped",
-            "You take d_k for d_v: queries and keys are d_k wide, values d_v.",
-            counts(lambda d, h, k, v: right_count(d, h, v, k)),
         ),
     ),
     hints=(
         "How many numbers go into each of the four projections, and how many come out?",
         "Queries and keys: from d_model to n_heads · d_k. Values: to n_heads · d_v. And w_o starts"
-        " from what the heads bring, side by side.",
+        " from the outputs of all heads, side by side.",
         "A projection from a to b has a·b numbers in its matrix and b in its bias. Add up"
         " (d_model, H·d_k) twice, (d_model, H·d_v) and (H·d_v, d_model) once; torch.tensor(count).",
     ),
@@ -400,14 +280,9 @@ def merged(context):
     return context.transpose(1, 2).flatten(2)
 
 
-def zeroed(x, dim, places):
-    """A copy of x with zeros at these places of one axis."""
-    return x.index_fill(dim, torch.as_tensor(places), 0.0)
-
-
-def head_places(context, head):
-    d = context.shape[-1]
-    return list(range(head * d, (head + 1) * d))
+def zeroed(x, dim, positions):
+    """A copy of x with zeros at these positions of one axis."""
+    return x.index_fill(dim, torch.as_tensor(positions), 0.0)
 
 
 def others(context, head):
@@ -419,23 +294,12 @@ def drop_and_view(context, w_o, head):
     return zeroed(context, 1, [head]).reshape(B, T, -1) @ w_o
 
 
-def drop_rows_left(context, w_o, head):
-    rest = merged(context[:, others(context, head)])
-    return rest @ w_o[: rest.shape[-1]]
-
-
-def drop_replaced(context, w_o, head):
-    heads = list(context.unbind(dim=1))
-    heads[head] = context[:, others(context, head)].mean(dim=1)
-    return torch.cat(heads, dim=-1) @ w_o
-
-
-def cleared(place):
+def cleared(index):
     """Set a part of a copy to 0 by its index, and go on as if it were the head."""
 
     def answer(context, w_o, head):
         copy = context.clone()
-        copy[place(head)] = 0.0
+        copy[index(head)] = 0.0
         return merged(copy) @ w_o
 
     return answer
@@ -456,9 +320,13 @@ drop_head = Exercise(
     returns=("output",),
     oracle=sum_of_the_others,
     cases=(
-        Case("two heads, one token", (normal(1, 1, 2, 1, 3), normal(2, 6, 4), 0)),
+        Case("one token, two heads", (counted(1, 2, 1, 1) + 1, torch.tensor([[2.0], [10.0]]), 0)),
+        Case("the example: w_o changes nothing", (counted(1, 2, 1, 2) + 1, torch.eye(4), 0)),
         Case("a batch, all sizes different", dropped),
+        Case("the same, but another head", (*dropped[:2], 2)),
         Case("the last of four heads", (normal(7, 3, 4, 5, 2), normal(8, 8, 9), 3)),
+        Case("B = H = T = d", (normal(9, 3, 3, 3, 3), normal(10, 9, 9), 1)),
+        Case("twelve heads, 300 tokens", (normal(11, 1, 12, 300, 2), normal(12, 24, 5), 10)),
     ),
     misconceptions=(
         Misconception(
@@ -471,87 +339,33 @@ drop_head = Exercise(
             "Your output is that of this head alone; it is the one to leave out.",
             lambda context, w_o, head: merged(zeroed(context, 1, others(context, head))) @ w_o,
         ),
-        Misconception(
+        *several(
             "counted_from_1",
-            "You leave out the head before: heads are counted from 0.",
+            "Your output lacks the head before this one: heads are counted from 0.",
             lambda context, w_o, head: sum_of_the_others(context, w_o, (head or len(w_o)) - 1),
-        ),
-        Misconception(
-            "counted_from_1",
-            "You leave out the head before: heads are counted from 0.",
             cleared(lambda head: (slice(None), head - 1)),
         ),
         Misconception(
             "sentence_dropped",
-            "You leave out a sentence: axis 0 of the context. The heads are axis 1.",
+            "Your output lacks one sentence: axis 0 of the context. The heads are axis 1.",
             cleared(lambda head: head),
         ),
         Misconception(
-            "number_dropped",
-            "You leave out one number of every head: axis 3. The heads are axis 1.",
-            cleared(lambda head: (..., head)),
-        ),
-        Misconception(
-            "from_head_on",
-            "You leave out this head and all behind it.",
-            cleared(lambda head: (slice(None), slice(head, None))),
-        ),
-        Misconception(
             "every_hth",
-            "You leave out every H-th number of the merged vector; a head is one piece.",
+            "Your output lacks every H-th number of the merged vector; a head is one piece.",
             lambda context, w_o, head: (
                 zeroed(merged(context), 2, list(range(head, len(w_o), context.shape[1]))) @ w_o
             ),
         ),
         Misconception(
-            "output_zeroed",
-            "You clear a piece of the output; after w_o every head is everywhere in it.",
-            lambda context, w_o, head: (
-                merged(context)
-                @ zeroed(w_o, 1, [p for p in head_places(context, head) if p < w_o.shape[1]])
-            ),
-        ),
-        Misconception(
-            "one_number",
-            "You leave out one number of the merged vector; a head has d of them.",
-            lambda context, w_o, head: zeroed(merged(context), 2, [head]) @ w_o,
-        ),
-        Misconception(
             "piece_of_width_h",
-            "You leave out a piece H numbers wide; a head has d of them.",
+            "Your output lacks a piece H numbers wide; a head has d of them.",
             drop_piece_of_width_h,
         ),
         Misconception(
-            "head_cut_out",
-            "You cut the head out: set its numbers to 0, then the width fits w_o.",
-            lambda context, w_o, head: merged(context[:, others(context, head)]) @ w_o,
-        ),
-        Misconception(
-            "token_dropped",
-            "You leave out a token: axis 2 of the context. The heads are axis 1.",
-            lambda context, w_o, head: merged(zeroed(context, 2, [head])) @ w_o,
-        ),
-        Misconception(
             "viewed",
-            "Your tokens are scrambled: the heads are merged by a view, without transpose.",
+            "Your output is what you get when a view, without transpose, merges the heads.",
             drop_and_view,
-        ),
-        Misconception(
-            "rows_shifted",
-            "Your heads move up, but not their rows of w_o: they meet another head's.",
-            drop_rows_left,
-        ),
-        Misconception(
-            "scaled_up",
-            "You scale the others up, as dropout does; here nothing is made up for.",
-            lambda context, w_o, head: (
-                sum_of_the_others(context, w_o, head) * context.shape[1] / (context.shape[1] - 1)
-            ),
-        ),
-        Misconception(
-            "replaced_by_mean",
-            "You put the average of the others in its place; zeros are wanted.",
-            drop_replaced,
         ),
         Misconception(
             "not_mixed",
@@ -572,24 +386,15 @@ drop_head = Exercise(
 # --- head_offset ----------------------------------------------------------------------------------
 
 
-def weigh_offset_by_offset(weights, lengths):
+def weigh_query_by_query(weights, lengths):
     """For each head, add up the weight at each offset key − query of the real queries."""
     B, H, T, _ = weights.shape
-    found = []
-    for head in range(H):
-        total = dict.fromkeys(range(-T + 1, T), 0.0)
-        for b in range(B):
-            for query in range(lengths[b]):
-                for key in range(T):
-                    total[key - query] += weights[b, head, query, key].item()
-        found.append(max(total, key=total.get))
-    return torch.tensor(found)
-
-
-def offsets(T):
-    """(T, T): key − query."""
-    place = torch.arange(T)
-    return place - place[:, None]
+    total = torch.zeros(H, 2 * T - 1, dtype=torch.float64)  # offsets −(T − 1) … T − 1
+    for b in range(B):
+        for query in range(lengths[b]):
+            first = T - 1 - query  # the offset of key 0 is −query
+            total[:, first : first + T] += weights[b, :, query]
+    return total.argmax(dim=1) - (T - 1)
 
 
 def without_padding(weights, lengths):
@@ -597,22 +402,28 @@ def without_padding(weights, lengths):
     return weights * real[:, None, :, None]
 
 
-def strongest(
-    weights, lengths, of=offsets, pad=False, mean=False, start=None, pool=torch.sum, only=None
-):
-    """The offset with the most weight, with one thing changed.
+def along_diagonals(weights):
+    """(B, H, T, T) to (H, 2T − 1): the weight of all sentences at each offset."""
+    T, summed = weights.shape[-1], weights.sum(dim=0)
+    return torch.stack([summed.diagonal(o, 1, 2).sum(dim=-1) for o in range(-T + 1, T)], dim=1)
 
-    Other offsets, padding counted, averaged along each, numbered from 0, sentences pooled in
-    another way, or only some offsets looked at.
-    """
+
+def strongest(weights):
+    """The offset with the most weight, of all queries, for each head."""
+    return along_diagonals(weights).argmax(dim=1) - (weights.shape[-1] - 1)
+
+
+def averaged_along(weights, lengths):
     T = weights.shape[-1]
-    w = pool(weights if pad else without_padding(weights, lengths), dim=0)  # (H, T, T)
-    choices = [o for o in of(T).unique().tolist() if only is None or only(o)]
-    total = torch.stack([w[:, of(T) == o].sum(dim=1) for o in choices])  # (offsets, H)
-    if mean:
-        total = total / torch.tensor([(of(T) == o).sum() for o in choices])[:, None]
-    best = total.argmax(dim=0)
-    return best if start == 0 else torch.tensor(choices)[best]
+    pairs = T - torch.arange(-T + 1, T).abs()
+    return (along_diagonals(without_padding(weights, lengths)) / pairs).argmax(dim=1) - (T - 1)
+
+
+def by_distance(weights, lengths):
+    T = weights.shape[-1]
+    total = along_diagonals(without_padding(weights, lengths))
+    right, left = total[:, T - 1 :], total[:, : T - 1].flip(1)
+    return (right + F.pad(left, (1, 0))).argmax(dim=1)
 
 
 def vote(weights, lengths):
@@ -622,10 +433,8 @@ def vote(weights, lengths):
     return torch.stack([heaviest[:, h][real].mode().values for h in range(weights.shape[1])])
 
 
-def by_sentence(weights, lengths):
-    """The answer for each sentence alone: (B, H)."""
-    pairs = zip(weights, lengths, strict=True)
-    return torch.stack([strongest(w[None], n[None]) for w, n in pairs])
+def of_heads_together(weights, lengths):
+    return strongest(without_padding(weights, lengths).mean(dim=1, keepdim=True))
 
 
 def heaviest_cell(weights, lengths, pool=torch.sum):
@@ -634,24 +443,15 @@ def heaviest_cell(weights, lengths, pool=torch.sum):
     return cell % T - cell // T
 
 
-def with_length(change):
-    """Sentences that end somewhere else."""
-    return lambda weights, lengths: strongest(weights, change(lengths).expand(len(lengths)))
-
-
-def average_offset(weights, lengths):
-    w = without_padding(weights, lengths)
-    return (w * offsets(w.shape[-1])).sum(dim=(0, 2, 3)) / lengths.sum()
-
-
 def planted(seed, lengths, wanted, T, strength=1.0):
     """Random weights (B, H, T, T) of heads that prefer these offsets; no weight on padding.
 
-    The padded queries all look at the first word.
+    The padded queries all attend to the first word.
     """
-    at = offsets(T) == torch.tensor(wanted)[:, None, None]  # (H, T, T)
+    position = torch.arange(T)
+    at = position - position[:, None] == torch.tensor(wanted)[:, None, None]  # (H, T, T)
     scores = normal(seed, len(lengths), len(wanted), T, T) + strength * at
-    real = torch.arange(T) < torch.tensor(lengths)[:, None]  # (B, T)
+    real = position < torch.tensor(lengths)[:, None]  # (B, T)
     weights = scores.masked_fill(~real[:, None, None], -torch.inf).softmax(dim=-1)
     first = F.one_hot(torch.zeros(T, dtype=torch.long), T).float()  # (T, T)
     return torch.where(real[:, None, :, None], weights, first), torch.tensor(lengths)
@@ -666,159 +466,80 @@ def uneven(seed, lengths, n_heads, T):
     return weights / weights.sum(dim=-1, keepdim=True), lengths
 
 
-sharp = F.one_hot(torch.tensor([0, 0, 1, 2]), 4).float()[None, None]  # (1, 1, 4, 4)
+def attending(*rows):
+    """One sentence and one head with these weights, and the length of the sentence."""
+    return torch.tensor([[rows]], dtype=torch.float32), torch.tensor([len(rows)])
+
+
+def farthest():
+    """Two heads: the last word attends to the first, and the first to the last."""
+    weights = torch.full((1, 2, 4, 4), 0.25)
+    weights[0, 0, 3] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    weights[0, 1, 0] = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    return weights, torch.tensor([4])
+
 
 head_offset = Exercise(
     id="head_offset",
     lesson=5,
     signature="head_offset(weights (B, H, T, T), lengths (B,)) → offset (H,)",
     returns=("offset",),
-    oracle=weigh_offset_by_offset,
+    oracle=weigh_query_by_query,
     cases=(
-        Case("one head that looks at the word before", (sharp, torch.tensor([4]))),
-        Case("two heads look to different sides", planted(1, [6], [2, -1], 6, strength=3.0)),
+        Case("two words: the second attends to the first", attending([0.4, 0.6], [0.9, 0.1])),
+        Case("the example: one back", attending([1, 0, 0], [1, 0, 0], [0, 1, 0])),
+        Case("a sentence of one word", attending([1])),
+        Case("two heads attend to different sides", planted(1, [6], [2, -1], 6, strength=3.0)),
+        Case("the first and the last offset: −(T − 1) and T − 1", farthest()),
         Case("soft weights, several sentences", planted(18, [7, 7, 7], [1, -2, 0], 7)),
-        Case("padded queries look at the first word", planted(4, [4, 3, 2, 3], [1, 0], 5)),
+        Case("padded queries attend to the first word", planted(4, [4, 3, 2, 3], [1, 0], 5)),
         Case("unequal sentences, six heads", uneven(14933, [4, 6, 2], 6, 6)),
+        Case("B = H = T", uneven(3, [4, 1, 3, 2], 4, 4)),
+        Case("a sentence of 200 words, 150 back", planted(5, [200], [-150], 260, strength=5.0)),
     ),
     misconceptions=(
         Misconception(
             "sign_flipped",
             "Your offsets have the wrong sign: key minus query is wanted.",
-            lambda weights, lengths: -weigh_offset_by_offset(weights, lengths),
+            lambda weights, lengths: -weigh_query_by_query(weights, lengths),
         ),
         Misconception(
             "padding_counted",
-            "You count padded queries; a sentence ends at its length.",
-            lambda weights, lengths: strongest(weights, lengths, pad=True),
+            "Your offsets are what you get when padded queries count, too.",
+            lambda weights, lengths: strongest(weights),
         ),
-        Misconception(
+        *several(
             "distance",
-            "You give the distance; an offset has a sign, negative for a key on the left.",
-            lambda weights, lengths: strongest(weights, lengths, of=lambda T: offsets(T).abs()),
-        ),
-        Misconception(
-            "distance",
-            "You give the distance; an offset has a sign, negative for a key on the left.",
-            lambda weights, lengths: weigh_offset_by_offset(weights, lengths).abs(),
+            "Your offsets are distances; an offset has a sign: negative for a key before.",
+            by_distance,
+            lambda weights, lengths: weigh_query_by_query(weights, lengths).abs(),
         ),
         Misconception(
             "index_of_diagonal",
-            "You number the diagonals from 0; the word itself has the offset 0.",
-            lambda weights, lengths: strongest(weights, lengths, start=0),
+            "Your offsets are T − 1 too large: the word itself has the offset 0.",
+            lambda weights, lengths: weigh_query_by_query(weights, lengths) + weights.shape[-1] - 1,
         ),
         Misconception(
             "averaged_along",
-            "You average along each offset; far offsets have few pairs. Add up instead.",
-            lambda weights, lengths: strongest(weights, lengths, mean=True),
+            "Your offsets have the highest average along a diagonal, not the highest sum.",
+            averaged_along,
         ),
         Misconception(
             "voted",
-            "You count the heaviest key of each query; all of the weight should count.",
+            "Your offsets are where most queries have their heaviest key; add up weight.",
             vote,
         ),
-        Misconception(
-            "mean_offset",
-            "You average the offsets, weighted; wanted is the one with the most weight.",
-            average_offset,
-        ),
-        Misconception(
-            "mean_rounded",
-            "You round the average offset; wanted is the one with the most weight.",
-            lambda weights, lengths: average_offset(weights, lengths).round().long(),
-        ),
-        Misconception(
-            "key_not_offset",
-            "You give the place of the key with the most weight, not how far away it is.",
-            lambda weights, lengths: (
-                without_padding(weights, lengths).sum(dim=(0, 2)).argmax(dim=-1)
-            ),
-        ),
-        Misconception(
+        *several(
             "one_for_all_heads",
-            "You give one offset for all heads together; each has its own.",
-            lambda weights, lengths: strongest(weights.mean(1, keepdim=True), lengths)[0],
+            "Your offset is that of all heads together; each head has its own.",
+            lambda weights, lengths: of_heads_together(weights, lengths)[0],
+            lambda weights, lengths: of_heads_together(weights, lengths).expand(weights.shape[1]),
         ),
-        Misconception(
-            "one_for_all_heads",
-            "You give one offset for all heads together; each has its own.",
-            lambda weights, lengths: strongest(weights.mean(1, keepdim=True), lengths).expand(
-                weights.shape[1]
-            ),
-        ),
-        Misconception(
-            "axes_swapped",
-            "You swap queries and keys: rows are queries, columns are keys.",
-            lambda weights, lengths: strongest(weights.mT, lengths),
-        ),
-        Misconception(
-            "one_for_each_sentence",
-            "You give offsets for each sentence; add up over the sentences first.",
-            by_sentence,
-        ),
-        Misconception(
-            "first_sentence_only",
-            "You look at the first sentence only.",
-            lambda weights, lengths: strongest(weights[:1], lengths[:1]),
-        ),
-        *(
-            Misconception(
-                "one_length_for_all",
-                "You cut all sentences at one length; each has its own.",
-                with_length(change),
-            )
-            for change in (lambda n: n[:1], lambda n: n.max(), lambda n: n.min())
-        ),
-        *(
-            Misconception(
-                "length_off_by_one",
-                "Your sentences are one word too long or too short: the last is lengths − 1.",
-                with_length(change),
-            )
-            for change in (lambda n: n + 1, lambda n: n - 1)
-        ),
-        Misconception(
-            "voted_by_sentence",
-            "Your sentences vote, one voice each; add up their weights instead.",
-            lambda weights, lengths: by_sentence(weights, lengths).mode(dim=0).values,
-        ),
-        Misconception(
-            "sentences_averaged",
-            "You divide by each sentence's length: short ones count too much. Add up.",
-            lambda weights, lengths: strongest(weights / lengths[:, None, None, None], lengths),
-        ),
-        Misconception(
-            "largest_over_sentences",
-            "You take the largest weight over the sentences; add them up.",
-            lambda weights, lengths: strongest(weights, lengths, pool=torch.amax),
-        ),
-        Misconception(
-            "off_by_one",
-            "Your offsets are one too small: the first diagonal is −(T − 1), not −T.",
-            lambda weights, lengths: weigh_offset_by_offset(weights, lengths) - 1,
-        ),
-        *(
-            Misconception(
-                "one_side_only",
-                "You look to one side only; offsets go from −(T − 1) to T − 1.",
-                partial(strongest, only=only),
-            )
-            for only in (lambda o: o >= 0, lambda o: o <= 0)
-        ),
-        Misconception(
+        *several(
             "heaviest_cell",
-            "You take the heaviest cell of the map; add up each diagonal first.",
+            "Your offsets are those of a single heaviest pair; add up each diagonal first.",
             heaviest_cell,
-        ),
-        Misconception(
-            "heaviest_cell",
-            "You take the heaviest cell of the map; add up each diagonal first.",
             partial(heaviest_cell, pool=torch.amax),
-        ),
-        Misconception(
-            "heads_added",
-            "You add up the heads, not the sentences: one offset for each sentence.",
-            lambda weights, lengths: by_sentence(weights.sum(1, keepdim=True), lengths)[:, 0],
         ),
     ),
     hints=(
@@ -852,20 +573,16 @@ def cut_by_view(x, n_heads):
     return x.reshape(len(x), n_heads, x.shape[1], -1)
 
 
-def cut_interleaved(x, n_heads):
-    return x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2)
-
-
 def merged_by_view(context):
     return context.reshape(len(context), context.shape[2], -1)
 
 
-def merged_interleaved(context):
-    return context.permute(0, 2, 3, 1).flatten(2)
-
-
 def hidden(scores, mask):
     return scores.masked_fill(~mask[:, None], -1e9)
+
+
+def hidden_by_infinity(scores, mask):
+    return scores.masked_fill(~mask[:, None], -torch.inf)
 
 
 def parts(
@@ -874,34 +591,20 @@ def parts(
     scale=lambda d_model, d_k: 1 / sqrt(d_k),
     masked=hidden,
     dim=-1,
+    late=lambda weights, mask: weights,
     mix=True,
-    order=(0, 1, 2),
-    turned=(),
-    shared=False,
 ):
     """Multi-head attention with one of its parts exchanged."""
 
     def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
-        w = [*((w_q, w_k, w_v)[i] for i in order), w_o]
-        w_q, w_k, w_v, w_o = (m.mT if i in turned else m for i, m in enumerate(w))
         pairs = ((query, w_q), (key_value, w_k), (key_value, w_v))
-        q, k, v = (split(x @ m, n_heads) for x, m in pairs)
+        q, k, v = (split(x @ w, n_heads) for x, w in pairs)
         scores = q @ k.mT * scale(query.shape[-1], q.shape[-1])
-        weights = masked(scores, mask).softmax(dim=dim)
-        context = merge((weights.mean(dim=1, keepdim=True) if shared else weights) @ v)
+        weights = late(masked(scores, mask).softmax(dim=dim), mask)
+        context = merge(weights @ v)
         return context @ w_o if mix else context
 
     return answer
-
-
-def masked_late(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = (
-        cut(query @ w_q, n_heads),
-        cut(key_value @ w_k, n_heads),
-        cut(key_value @ w_v, n_heads),
-    )
-    weights = (q @ k.mT / sqrt(q.shape[-1])).softmax(dim=-1) * mask[:, None]
-    return merged(weights @ v) @ w_o
 
 
 def fused(mask_of):
@@ -926,6 +629,34 @@ def layer_inputs(seed, B, T_q, T_k, d_model, n_heads, masked=True):
     return (x, y, *matrices, n_heads, mask)
 
 
+def example():
+    """The one in the exercise's text: one key, which gets all the weight."""
+    one, eye = torch.ones(1, 1, 4), torch.eye(4)
+    return (one, 3 * one, eye, eye, eye, 2 * eye, 2, torch.ones(1, 1, 1, dtype=torch.bool))
+
+
+def small():
+    """One head, one query and two keys, both allowed; numbers that can be followed by hand."""
+    tables = ([[1, 0], [0, 0.5]], [[1, 2], [0, 1]], [[1, 2], [3, 4]], [[1, 0], [2, 1]])
+    matrices = [torch.tensor(table, dtype=torch.float32) for table in tables]
+    query, key_value = torch.tensor([[[1.0, 2.0]]]), torch.eye(2)[None]
+    return (query, key_value, *matrices, 1, torch.tensor([[[True, True]]]))
+
+
+def large_scores():
+    """Two heads one number wide; the second key is blocked, for the first query the third too.
+
+    A key's first number is its score, times 1 for head 0 and −1 for head 1; its second number is
+    its value. So head 0 scores −10,000, 10,000 and −9,900, and head 1 the opposite. These scores
+    are exact, and the softmax has nothing to round: any order of the steps gives these outputs.
+    """
+    query = torch.tensor([[[1.0, -1.0], [1.0, -1.0]]])
+    key_value = torch.tensor([[[-10000.0, 1.0], [10000.0, 4.0], [-9900.0, 2.0]]])
+    w_k, w_v = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    mask = torch.tensor([[[True, False, False], [True, False, True]]])
+    return (query, key_value, torch.eye(2), w_k, w_v, torch.eye(2), 2, mask)
+
+
 LAYER = ("query", "key_value", "w_q", "w_k", "w_v", "w_o", "n_heads", "mask")
 
 multi_head = Exercise(
@@ -938,16 +669,21 @@ multi_head = Exercise(
     returns=("output",),
     oracle=head_by_head,
     cases=(
-        Case("one head, all is allowed", layer_inputs(10, 1, 2, 3, 4, 1, masked=False)),
+        Case("the example: a single key", example()),
+        Case("one head, two keys", small()),
         Case("two heads, all is allowed", layer_inputs(20, 1, 3, 4, 8, 2, masked=False)),
         Case("a mask, one sentence", layer_inputs(30, 1, 5, 4, 6, 2)),
+        Case("the same shapes, other heads", layer_inputs(70, 1, 5, 4, 6, 3)),
         Case("a mask for each sentence", layer_inputs(40, 2, 5, 7, 12, 3)),
         Case("as many sentences as heads", layer_inputs(50, 3, 4, 5, 6, 3)),
+        Case("B = H = d_k, T_q = T_k = D", layer_inputs(80, 2, 4, 4, 4, 2)),
+        Case("scores of ±10,000, the second key is blocked", large_scores()),
+        Case("300 queries, 280 keys", layer_inputs(90, 1, 300, 280, 4, 2)),
     ),
     misconceptions=(
         Misconception(
             "scaled_by_d_model",
-            "You divide by the root of the whole width; a head is d_model / H wide.",
+            "Your scores are divided by the root of D; a head is D / H wide.",
             parts(scale=lambda d_model, d_k: 1 / sqrt(d_model)),
         ),
         Misconception(
@@ -956,148 +692,56 @@ multi_head = Exercise(
             parts(scale=lambda d_model, d_k: 1.0),
         ),
         Misconception(
-            "divided_by_d_k",
-            "You divide by d_k itself; its square root is wanted.",
-            parts(scale=lambda d_model, d_k: 1 / d_k),
-        ),
-        Misconception(
             "split_by_view",
-            "Your tokens are scrambled: you split by a view, without transpose.",
+            "Your output is what you get when you split by a view, without transpose.",
             parts(split=cut_by_view),
         ),
         Misconception(
             "merged_by_view",
-            "Your tokens are scrambled: you merge by a view, without transpose.",
+            "Your output is what you get when you merge by a view, without transpose.",
             parts(merge=merged_by_view),
         ),
-        Misconception(
-            "split_and_merged_by_view",
-            "Your tokens are scrambled twice: split and merged by a view.",
-            parts(split=cut_by_view, merge=merged_by_view),
-        ),
-        Misconception(
-            "interleaved",
-            "Your heads take every H-th number; a head is one piece of the vector.",
-            parts(split=cut_interleaved),
-        ),
-        Misconception(
-            "interleaved",
-            "Your heads take every H-th number; a head is one piece of the vector.",
-            parts(split=cut_interleaved, merge=merged_interleaved),
-        ),
-        Misconception(
+        *several(
             "head_axis_missing",
-            "Your mask has no axis for the heads: its B meets H, and B = H hides it.",
+            "Your output is what you get when the mask has no axis for the heads.",
             parts(masked=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
-        ),
-        Misconception(
-            "head_axis_missing",
-            "Your mask has no axis for the heads: its B meets H, and B = H hides it.",
             fused(lambda mask: mask),
         ),
         Misconception(
             "mask_ignored",
-            "Your weights pay no heed to the mask.",
+            "Your output is what you get without the mask.",
             parts(masked=lambda scores, mask: scores),
         ),
-        Misconception(
+        *several(
             "mask_inverted",
-            "You close what the mask allows: True = may attend.",
+            "Your output is that of the opposite mask: True = may attend.",
             parts(masked=lambda scores, mask: hidden(scores, ~mask)),
-        ),
-        Misconception(
-            "mask_inverted",
-            "You close what the mask allows: True = may attend.",
-            parts(masked=lambda scores, mask: scores.masked_fill(mask[:, None], -torch.inf)),
-        ),
-        Misconception(
-            "mask_inverted",
-            "You close what the mask allows: True = may attend.",
+            parts(masked=lambda scores, mask: hidden_by_infinity(scores, ~mask)),
             fused(lambda mask: ~mask[:, None]),
         ),
         Misconception(
             "score_zero",
-            "You set hidden scores to 0, which is no low score; −inf keeps a key out.",
+            "Your blocked keys have the score 0, and so some weight; −inf keeps a key out.",
             parts(masked=lambda scores, mask: scores * mask[:, None]),
         ),
         Misconception(
-            "mask_added",
-            "You add 0 or 1 to the scores; −inf must stand where the mask is False.",
-            parts(masked=lambda scores, mask: scores + mask[:, None]),
-        ),
-        Misconception(
             "masked_late",
-            "You mask after the softmax: your weights no longer sum to 1.",
-            masked_late,
+            "Your mask comes after the softmax: the weights no longer sum to 1.",
+            parts(
+                masked=lambda scores, mask: scores,
+                late=lambda weights, mask: weights * mask[:, None],
+            ),
         ),
-        Misconception(
+        *several(
             "softmax_over_queries",
-            "Your softmax runs over the queries; it should run over the keys.",
+            "Your output is what you get when the softmax runs over the queries.",
             parts(dim=-2),
-        ),
-        Misconception(
-            "softmax_over_queries",
-            "Your softmax runs over the queries; it should run over the keys.",
-            parts(
-                masked=lambda scores, mask: scores.masked_fill(~mask[:, None], -torch.inf), dim=-2
-            ),
-        ),
-        Misconception(
-            "softmax_over_heads",
-            "Your softmax runs over the heads; it should run over the keys.",
-            parts(dim=1),
-        ),
-        Misconception(
-            "softmax_over_heads",
-            "Your softmax runs over the heads; it should run over the keys.",
-            parts(
-                masked=lambda scores, mask: scores.masked_fill(~mask[:, None], -torch.inf), dim=1
-            ),
+            parts(masked=hidden_by_infinity, dim=-2),
         ),
         Misconception(
             "not_mixed",
             "Your output is the merged context: w_o is missing.",
             parts(mix=False),
-        ),
-        Misconception(
-            "heads_ignored",
-            "Your output is that of one head of full width.",
-            parts(split=lambda x, n_heads: cut(x, 1)),
-        ),
-        Misconception(
-            "matrices_transposed",
-            "You apply the matrices transposed; here it is x @ w.",
-            parts(turned=range(4)),
-        ),
-        Misconception(
-            "values_not_projected",
-            "Your values are not projected by w_v.",
-            lambda *args: head_by_head(*args[:4], torch.eye(len(args[4])), *args[5:]),
-        ),
-        Misconception(
-            "values_not_projected",
-            "Your values are not projected by w_v.",
-            parts(order=(0, 1, 1)),
-        ),
-        Misconception(
-            "keys_and_values_swapped",
-            "You use w_v for the keys and w_k for the values.",
-            parts(order=(0, 2, 1)),
-        ),
-        Misconception(
-            "queries_and_keys_swapped",
-            "You use w_k for the queries and w_q for the keys.",
-            parts(order=(1, 0, 2)),
-        ),
-        Misconception(
-            "output_transposed",
-            "You apply w_o transposed; here it is context @ w_o.",
-            parts(turned=(3,)),
-        ),
-        Misconception(
-            "weights_averaged",
-            "You average the weights over the heads; each head keeps its own.",
-            parts(shared=True),
         ),
     ),
     properties=(same_gradient(head_by_head, LAYER, layer_inputs(60, 2, 3, 4, 6, 3)),),

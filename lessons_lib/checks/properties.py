@@ -42,7 +42,7 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
 
 
 def gradients(function: Callable, args: tuple) -> list[torch.Tensor | None]:
-    """The gradient of a weighted sum of the output for each argument; None where none arrives."""
+    """The gradient of a weighted sum of all outputs for each argument; None where none arrives."""
     inputs = [
         arg.clone().requires_grad_()
         if isinstance(arg, torch.Tensor) and arg.is_floating_point()
@@ -51,8 +51,10 @@ def gradients(function: Callable, args: tuple) -> list[torch.Tensor | None]:
     ]
     with torch.enable_grad():  # of its own: a function may switch gradients off and leave it so
         output = function(*inputs)
+    parts = output if isinstance(output, (tuple, list)) else (output,)
+    output = torch.cat([part.flatten() for part in parts if part.is_floating_point()])
     if output.requires_grad:
         # unequal weights, so that swapped elements show
-        weights = torch.linspace(1, 2, output.numel(), dtype=output.dtype).view(output.shape)
+        weights = torch.linspace(1, 2, output.numel(), dtype=output.dtype)
         (output * weights).sum().backward()
     return [getattr(value, "grad", None) for value in inputs]

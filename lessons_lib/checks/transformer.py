@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.diagnosis import close, first_difference
+from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property, several
+from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
 
 # --- layer_norm -----------------------------------------------------------------------------------
 
 
 def torch_layer_norm(x, gamma, beta, eps=1e-5):
-    """torch's own."""
-    return F.layer_norm(x, x.shape[-1:], gamma, beta, eps)
+    """torch's own, in float64: far from 0, float32 leaves an error of its own."""
+    normed = F.layer_norm(x.double(), x.shape[-1:], gamma.double(), beta.double(), eps)
+    return normed.float()
 
 
 def norm_with(
@@ -24,12 +26,8 @@ def norm_with(
     unbiased=False,
     spread=None,
     root=lambda variance, eps: (variance + eps).sqrt(),
-    affine=lambda x, gamma, beta: x * gamma + beta,
 ):
-    """A norm over `axes`: what is divided by, and how gamma and beta are applied.
-
-    `spread(x, mean)` stands in for the variance.
-    """
+    """A norm over `axes`, and what is divided by. `spread(x, mean)` stands in for the variance."""
 
     def answer(x, gamma, beta, eps=1e-5):
         dim = axes(x) if callable(axes) else axes
@@ -39,7 +37,7 @@ def norm_with(
             variance = spread(x, mean)
         else:
             variance = x.var(dim=dim, keepdim=True, correction=int(unbiased))
-        return affine(moved / root(variance, eps), gamma, beta)
+        return moved / root(variance, eps) * gamma + beta
 
     return answer
 
@@ -72,22 +70,9 @@ def mean_of_squares(x, mean):
     return x.square().mean(dim=-1, keepdim=True)
 
 
-def mean_distance(x, mean):
-    return (x - mean).abs().mean(dim=-1, keepdim=True)
-
-
-def squares_summed(x, gamma, beta, eps=1e-5):
-    moved = x - x.mean(dim=-1, keepdim=True)
-    return moved / (moved.square().sum(dim=-1, keepdim=True) + eps).sqrt() * gamma + beta
-
-
 def brackets_missing(x, gamma, beta, eps=1e-5):
     root = (x.var(dim=-1, keepdim=True, correction=0) + eps).sqrt()
     return x - x.mean(dim=-1, keepdim=True) / root * gamma + beta
-
-
-def without_keepdim(x, gamma, beta, eps=1e-5):
-    return (x - x.mean(dim=-1)) / (x.var(dim=-1, correction=0) + eps).sqrt() * gamma + beta
 
 
 scaled_and_shifted = (
@@ -117,8 +102,21 @@ layer_norm = Exercise(
             (torch.full((1, 3), 2.0), torch.ones(3), torch.tensor([1.0, 2.0, 3.0])),
         ),
         Case(
-            "one vector, far from 0",
-            (torch.tensor([[10001.0, 10002.0, 10006.0]]), torch.ones(3), torch.zeros(3)),
+            "one vector, far from 0, its numbers close together",
+            (
+                torch.tensor([[500.0625, 501.9375, 503.6875, 499.3125]]),
+                torch.ones(4),
+                torch.zeros(4),
+            ),
+        ),
+        Case("a vector that stands alone", (normal(250, 4), normal(251, 4), normal(252, 4))),
+        Case(
+            "as many sentences as words and features",
+            (normal(253, 3, 3, 3), normal(254, 3), normal(255, 3)),
+        ),
+        Case(
+            "four axes, 300 features, numbers around 10,000",
+            (normal(256, 2, 3, 2, 300, scale=1e4), normal(257, 300), normal(258, 300)),
         ),
     ),
     misconceptions=(
@@ -137,28 +135,15 @@ layer_norm = Exercise(
             "You divide by x.std() + eps: d − 1 for d, and eps outside the root.",
             norm_with(unbiased=True, root=eps_outside),
         ),
-        *several(
+        Misconception(
             "eps_left_out",
-            "Your eps is missing: equal numbers have the variance 0, and 0/0 is NaN.",
+            "Your output is what you get without eps.",
             norm_with(root=eps_left_out),
-            norm_with(unbiased=True, root=eps_left_out),
-            norm_with(spread=difference_of_squares, root=eps_left_out),
         ),
         Misconception(
             "difference_of_squares",
-            "Your variance is the difference of two large numbers: the small one is lost.",
+            "Your variance is the mean of x² less the mean squared: rounding spoils it.",
             norm_with(spread=difference_of_squares),
-        ),
-        Misconception(
-            "mean_of_squares",
-            "Your variance is the mean of x²; it is the mean of (x − mean)².",
-            norm_with(spread=mean_of_squares),
-        ),
-        *several(
-            "mean_distance",
-            "You divide by the mean distance; square the distances, then take the root.",
-            norm_with(spread=mean_distance, root=lambda distance, eps: distance + eps),
-            norm_with(spread=mean_distance, root=lambda distance, eps: distance),
         ),
         Misconception(
             "no_root",
@@ -166,82 +151,19 @@ layer_norm = Exercise(
             norm_with(root=lambda variance, eps: variance + eps),
         ),
         Misconception(
-            "squares_summed",
-            "Your variance is a sum of squares; it is their mean.",
-            squares_summed,
-        ),
-        Misconception(
             "brackets_missing",
             "You divide only the mean: x − mean needs brackets.",
             brackets_missing,
         ),
-        Misconception(
-            "eps_fixed",
-            "Your eps is always 1e-5, whatever is handed over.",
-            norm_with(root=lambda variance, eps: (variance + 1e-5).sqrt()),
-        ),
         *several(
-            "over_batch",
-            "Your mean runs over the batch: each vector is normed by itself.",
-            norm_with(axes=0),
-            norm_with(axes=all_but_last),
-        ),
-        *several(
-            "over_time",
-            "Your mean runs over the positions: each vector is normed by itself.",
-            norm_with(axes=1),
-            norm_with(axes=-2),
-        ),
-        *several(
-            "over_all",
-            "Your mean runs over several vectors at once: each has its own.",
-            norm_with(axes=all_axes),
-            norm_with(axes=all_but_first),
-        ),
-        Misconception(
-            "gamma_and_beta_missing",
-            "Your result is neither scaled by gamma nor shifted by beta.",
-            norm_with(affine=lambda x, gamma, beta: x),
-        ),
-        Misconception(
-            "gamma_missing",
-            "Your result is not scaled by gamma.",
-            norm_with(affine=lambda x, gamma, beta: x + beta),
-        ),
-        Misconception(
-            "beta_missing",
-            "Your result is not shifted by beta.",
-            norm_with(affine=lambda x, gamma, beta: x * gamma),
-        ),
-        Misconception(
-            "swapped",
-            "You scale by beta and shift by gamma: they have changed places.",
-            norm_with(affine=lambda x, gamma, beta: x * beta + gamma),
-        ),
-        Misconception(
-            "shifted_first",
-            "You shift before you scale: gamma must not reach beta.",
-            norm_with(affine=lambda x, gamma, beta: (x + beta) * gamma),
+            "another_axis",
+            "Your mean and variance run over other axes than the last one alone.",
+            *(norm_with(axes=axes) for axes in (0, 1, -2, all_axes, all_but_first, all_but_last)),
         ),
         Misconception(
             "rms_norm",
-            "Your mean is not taken off, nor in the variance: that is RMSNorm.",
+            "You divide x by the root of the mean of x²: that is RMSNorm.",
             norm_with(centre=False, spread=mean_of_squares),
-        ),
-        Misconception(
-            "mean_left_in",
-            "You divide x itself: its mean is never taken off.",
-            norm_with(centre=False),
-        ),
-        Misconception(
-            "only_centred",
-            "You take off the mean, but the variance is not brought to 1.",
-            norm_with(root=lambda variance, eps: 1.0),
-        ),
-        Misconception(
-            "without_keepdim",
-            "Your mean lost its axis and meets the wrong one: see keepdim.",
-            without_keepdim,
         ),
     ),
     hints=(
@@ -259,28 +181,19 @@ layer_norm = Exercise(
 
 @dataclass(eq=False, repr=False, slots=True)
 class Part:
-    """A norm or a sub-layer, x → x, that shows itself as a formula.
-
-    With `keeps` it adds what it was called with before, as a layer with a memory would: whoever
-    calls it twice gets something else the second time.
-    """
+    """A norm or a sub-layer, x → x, that shows itself as a formula."""
 
     formula: str
     run: Callable
-    keeps: bool = False
-    kept: torch.Tensor | float = 0.0
 
-    def __eq__(self, other):  # whatever it has kept
+    def __eq__(self, other):
         return isinstance(other, Part) and self.formula == other.formula
 
     def __repr__(self):
         return f"[{self.formula}]"
 
     def __call__(self, x):
-        out = self.run(x) + self.kept
-        if self.keeps:
-            self.kept = self.kept + x.detach()
-        return out
+        return self.run(x)
 
 
 def plain_norm(d: int) -> Part:
@@ -288,21 +201,16 @@ def plain_norm(d: int) -> Part:
     return Part("layer norm", lambda x: F.layer_norm(x, (d,)))
 
 
-def linear(seed: int, d: int, keeps: bool = False) -> Part:
+def linear(seed: int, d: int) -> Part:
     """A linear sub-layer (d, d)."""
     weight = normal(seed, d, d)
-    return Part("linear, keeps a sum" if keeps else "linear", lambda x: x @ weight, keeps)
+    return Part("linear", lambda x: x @ weight)
 
 
 def feature_by_feature(x, norm, f):
     """Add up the two summands, feature by feature."""
     step = f(norm(x))
     return torch.stack([x[..., n] + step[..., n] for n in range(x.shape[-1])], dim=-1)
-
-
-def called_before(x, norm, f):
-    f(norm(x))
-    return x + f(norm(x))
 
 
 def skip_normed(x, norm, f):
@@ -312,8 +220,78 @@ def skip_normed(x, norm, f):
 
 halves = Part("x / 2", lambda x: x / 2)
 adds_ten = Part("x + 10", lambda x: x + 10)
-hands_back = Part("x", lambda x: x)
+returns_x = Part("x itself", lambda x: x)
+less_the_mean = Part("x less the mean of all numbers", lambda x: x - x.mean())
 residual_batch = (normal(12, 2, 3, 4), plain_norm(4), linear(13, 4))
+
+
+class Noting:
+    """A part that notes each call, and the tensors that it was given and returned, with copies."""
+
+    def __init__(self, name: str, part: Callable):
+        self.name, self.part = name, part
+        self.calls, self.notes = 0, []
+
+    def note(self, what: str, *values):
+        for value in values:
+            if isinstance(value, tuple):
+                self.note(what, *value)
+            elif isinstance(value, torch.Tensor):
+                self.notes.append((f"what {self.name} {what}", value, value.clone()))
+
+    def __call__(self, query, projected=None, mask=None):
+        """An attention is called with all three; a norm or a feed-forward with one tensor."""
+        self.calls += 1
+        args = (query,) if projected is None else (query, projected, mask)
+        self.note("was given", *args)
+        out = self.part(*args)
+        self.note("returned", out)
+        return out
+
+    def project(self, x):
+        """Keys and values, of a part that is an attention."""
+        self.note("was given", x)
+        projected = self.part.project(x)
+        self.note("returned", projected)
+        return projected
+
+    def changed(self) -> Facts | None:
+        """The first tensor that no longer holds what it held, or None."""
+        for name, tensor, copy in self.notes:
+            wrong = ~close(tensor, copy)
+            if wrong.any():
+                return first_difference(name, wrong, tensor, copy)
+        return None
+
+
+def called_again(answer: Callable) -> Facts | None:
+    """The number of calls of norm and f, if either is not called once."""
+    norm, f = Noting("norm", halves), Noting("f", adds_ten)
+    answer(torch.tensor([[2.0, 4.0], [6.0, 8.0]]), norm, f)
+    if (norm.calls, f.calls) == (1, 1):
+        return None
+    return ("expected", "1 call of norm, 1 of f"), ("got", f"{norm.calls} of norm, {f.calls} of f")
+
+
+def changed_by_residual(answer: Callable) -> Facts | None:
+    """A tensor that norm or f was given or returned, if the answer changes it in place."""
+    norm, f = Noting("norm", halves), Noting("f", adds_ten)
+    answer(torch.tensor([2.0, 4.0]), norm, f)
+    return norm.changed() or f.changed()
+
+
+called_once = Property(
+    "called_again",
+    "x / 2 as norm, x + 10 as f, and how often each is called",
+    "The values are right, but you do not call `norm` and `f` once each.",
+    called_again,
+)
+residual_keeps = Property(
+    "changed_in_place",
+    "x / 2 as norm, x + 10 as f, and what they were given and returned",
+    "You change in place a tensor that `norm` or `f` was given or returned.",
+    changed_by_residual,
+)
 
 pre_norm_residual = Exercise(
     id="pre_norm_residual",
@@ -324,103 +302,68 @@ pre_norm_residual = Exercise(
     cases=(
         Case("two numbers", (torch.tensor([2.0, 4.0]), halves, adds_ten)),
         Case("sentences of vectors", residual_batch),
-        Case("norm and f hand x itself back", (normal(14, 2, 5), hands_back, hands_back)),
-        Case("f keeps what it sees", (normal(15, 3, 2, 5), plain_norm(5), linear(16, 5, True))),
+        Case("norm and f return the very x they are given", (normal(14, 5), returns_x, returns_x)),
+        Case(
+            "f reads all positions and sentences",
+            (normal(15, 3, 2, 5), halves, less_the_mean),
+        ),
+        Case(
+            "as many sentences as words and features",
+            (normal(17, 3, 3, 3), plain_norm(3), linear(18, 3)),
+        ),
+        Case(
+            "300 vectors, numbers around 10,000",
+            (normal(19, 300, 2, scale=1e4), halves, linear(259, 2)),
+        ),
     ),
     misconceptions=(
         Misconception(
             "post_norm",
-            "You norm the sum: that is post-norm, as published in 2017.",
+            "Your output is norm(x + f(x)): that is post-norm, as published in 2017.",
             lambda x, norm, f: norm(x + f(x)),
         ),
         Misconception(
             "both_norms",
-            "You norm before f and then the sum too: the stream stays as it is.",
+            "Your output is norm(x + f(norm(x))); nothing is normed after the sum.",
             lambda x, norm, f: norm(x + f(norm(x))),
         ),
         Misconception(
             "no_skip",
-            "Your x itself is lost: f adds to the stream, it does not replace it.",
+            "Your output is f(norm(x)); it is added to x, it does not replace x.",
             lambda x, norm, f: f(norm(x)),
         ),
         Misconception(
             "norm_after_f",
-            "You norm what f gives; pre-norm norms what f gets.",
+            "Your output is x + norm(f(x)); in pre-norm, f gets the normed x.",
             lambda x, norm, f: x + norm(f(x)),
         ),
         Misconception(
-            "normed_on_both_sides",
-            "You norm what f gets and also what it gives; only the first is wanted.",
-            lambda x, norm, f: x + norm(f(norm(x))),
-        ),
-        Misconception(
             "skip_normed",
-            "You add the normed x; add x as it was.",
+            "Your output is norm(x) + f(norm(x)); the first summand is x as it was.",
             skip_normed,
         ),
         Misconception(
             "no_norm",
-            "Your f gets x as it is: the norm is missing.",
+            "Your output is x + f(x): the norm is missing.",
             lambda x, norm, f: x + f(x),
         ),
         Misconception(
             "only_f",
-            "Your result is f of x: norm and skip are missing.",
+            "Your output is f(x): the norm and the skip connection are missing.",
             lambda x, norm, f: f(x),
-        ),
-        Misconception(
-            "norm_of_f",
-            "Your result is the norm of f of x: x itself is lost, the order wrong.",
-            lambda x, norm, f: norm(f(x)),
-        ),
-        Misconception(
-            "normed_twice",
-            "You norm x twice before f gets it.",
-            lambda x, norm, f: x + f(norm(norm(x))),
-        ),
-        Misconception(
-            "f_of_the_sum",
-            "Your f gets the sum of x and its norm; it gets the norm alone.",
-            lambda x, norm, f: f(x + norm(x)),
-        ),
-        Misconception(
-            "sum_of_both",
-            "You add the norm of x to f of x; f gets the norm of x.",
-            lambda x, norm, f: norm(x) + f(x),
-        ),
-        Misconception(
-            "multiplied",
-            "You multiply x by what f gives; the two are added.",
-            lambda x, norm, f: x * f(norm(x)),
-        ),
-        Misconception(
-            "subtracted",
-            "You take x off what f gives; the two are added.",
-            lambda x, norm, f: f(norm(x)) - x,
-        ),
-        Misconception(
-            "x_minus_f",
-            "You take off what f gives; it is added.",
-            lambda x, norm, f: x - f(norm(x)),
-        ),
-        Misconception(
-            "averaged",
-            "You halve the sum: both count in full.",
-            lambda x, norm, f: (x + f(norm(x))) / 2,
-        ),
-        Misconception(
-            "called_twice",
-            "You call f twice; it may be costly, or keep what it saw.",
-            called_before,
         ),
     ),
     hints=(
-        "What does f read, and what is its answer added to?",
-        "f reads the normed x. Its answer is added to the x that nobody has normed.",
+        "What is given to f, and what is its result added to?",
+        "f is given the normed x. Its result is added to x as it was, not normed.",
         "The word says it: norm first, the sub-layer f then, the residual sum last. One line will"
         " do: call norm on x, f on that, once, and add x. Make a new tensor: `+=` changes x.",
     ),
-    properties=(same_gradient(feature_by_feature, ("x", "norm", "f"), residual_batch),),
+    properties=(
+        same_gradient(feature_by_feature, ("x", "norm", "f"), residual_batch),
+        called_once,
+        residual_keeps,
+    ),
 )
 
 
@@ -440,7 +383,6 @@ def attention_with(
     divisor=lambda d_k, d, d_v: d_k**0.5,
     dim=-1,
     mask=lambda scores, mask: scores.masked_fill(~mask, -torch.inf),
-    weights_of=None,
     after=lambda weights, mask: weights,
     matrices=lambda w_q, w_k, w_v: (w_q, w_k, w_v),
 ):
@@ -454,7 +396,7 @@ def attention_with(
         scores = query @ key.mT / divisor(*w_q.T.shape, w_v.shape[-1])
         if memory_mask is not None:
             scores = mask(scores, memory_mask)
-        weights = weights_of(scores) if weights_of else scores.softmax(dim=dim)
+        weights = scores.softmax(dim=dim)
         if memory_mask is not None:
             weights = after(weights, memory_mask)
         return weights @ value
@@ -468,14 +410,6 @@ def ignore(scores, mask):
 
 def filled(value):
     return lambda scores, mask: scores.masked_fill(~mask, value)
-
-
-def as_they_are(scores):
-    return scores
-
-
-def exp_by_hand(scores):
-    return scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
 
 
 def cross_inputs(seed, B, T_q, T_k, d, d_k, d_v):
@@ -492,8 +426,26 @@ one_each = cross_inputs(50, 2, 3, 4, 5, 2, 3)
 pairs_allowed = torch.tensor(
     [[[1, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]], [[0, 0, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]]
 ).bool()
-words = torch.tensor([[[1.0, -1.0, 2.0, -2.0], [0.0, 1.0, 3.0, 0.0], [-3.0, 0.0, 1.0, 2.0]]])
-far_below = (torch.full((1, 1, 4), -1000.0), words, *[torch.eye(4)] * 3)  # scores 0, −2000, 0
+equal_sizes = cross_inputs(260, 3, 3, 3, 3, 3, 3)
+long_memory = cross_inputs(270, 1, 2, 300, 3, 2, 4)
+
+
+def scores_at_hand(x, memory, w_v):
+    """Inputs with d_k = 16 whose score is the dot product of a row of x and one of memory."""
+    identity = torch.eye(len(x[0][0]), 16)
+    return torch.tensor(x), torch.tensor(memory), 4 * identity, identity, w_v
+
+
+# scores 10,000, 9,999, 9,998 for the first query, their negatives for the second
+high_and_low = scores_at_hand(
+    [[[1e4, -1.0], [-1e4, 1.0]]], [[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]], torch.eye(2)
+)
+# scores 10,000, −10,000, −9,999
+blocked_above = scores_at_hand(
+    [[[1e4, 1.0]]], [[[1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]], torch.eye(2)
+)
+identity = torch.eye(2)
+docstring = (torch.tensor([[[1.0, 0.0]]]), identity[None], identity * 2**0.5, identity, identity)
 
 cross_attention = Exercise(
     id="cross_attention",
@@ -505,40 +457,32 @@ cross_attention = Exercise(
     returns=("context",),
     oracle=torch_attention,
     cases=(
+        Case("one query, two keys", docstring),
         Case("one sentence, square weights", square),
         Case("two sentences, d, d_k and d_v differ", oblong),
         Case("padding in the memory", (*padded, keys_allowed)),
         Case("a mask with a row for every query", (*one_each, pairs_allowed)),
+        Case("one query's scores near 10,000, the other's near −10,000", high_and_low),
         Case(
-            "an allowed score 2000 below the blocked ones",
-            (*far_below, torch.tensor([[[False, True, False]]])),
+            "a blocked key whose score is 10,000, allowed ones near −10,000",
+            (*blocked_above, truths("011")[None]),
+        ),
+        Case("every size is 3", (*equal_sizes, truths("101", "011", "110")[:, None])),
+        Case(
+            "300 words in the memory, 257 of them allowed",
+            (*long_memory, (torch.arange(300) < 257)[None, None]),
         ),
     ),
     misconceptions=(
         Misconception(
             "roles_swapped",
-            "Your memory asks and x answers: the queries come from x.",
+            "Your queries come from the memory, keys and values from x: swap the two.",
             attention_with("memory", "x", "x"),
         ),
         Misconception(
             "self_attention",
             "Your keys and values come from x: that is self-attention.",
             attention_with("x", "x", "x"),
-        ),
-        Misconception(
-            "memory_alone",
-            "Your queries come from the memory too: x is never read.",
-            attention_with("memory", "memory", "memory"),
-        ),
-        Misconception(
-            "keys_from_x",
-            "Your keys come from x; keys and values both come from the memory.",
-            attention_with("x", "x", "memory"),
-        ),
-        Misconception(
-            "values_from_x",
-            "Your values come from x; keys and values both come from the memory.",
-            attention_with("x", "memory", "x"),
         ),
         Misconception(
             "unscaled",
@@ -551,19 +495,9 @@ cross_attention = Exercise(
             attention_with(divisor=lambda d_k, d, d_v: d**0.5),
         ),
         Misconception(
-            "scaled_by_d_v",
-            "You divide by √d_v, the width of the values; queries and keys are d_k wide.",
-            attention_with(divisor=lambda d_k, d, d_v: d_v**0.5),
-        ),
-        Misconception(
             "no_root",
             "You divide by d_k, not by its root.",
             attention_with(divisor=lambda d_k, d, d_v: d_k),
-        ),
-        Misconception(
-            "multiplied_by_root",
-            "You multiply by √d_k where you should divide.",
-            attention_with(divisor=lambda d_k, d, d_v: d_k**-0.5),
         ),
         *several(
             "over_queries",
@@ -572,27 +506,9 @@ cross_attention = Exercise(
             attention_with(dim=-2, mask=filled(-1e9)),
         ),
         *several(
-            "over_batch",
-            "Your softmax runs over the batch; the keys are dim=-1.",
-            attention_with(dim=0),
-            attention_with(dim=0, mask=filled(-1e9)),
-        ),
-        *several(
-            "no_softmax",
-            "Your scores are used as weights: the softmax is missing.",
-            attention_with(mask=ignore, weights_of=as_they_are),
-            attention_with(weights_of=as_they_are),
-            attention_with(mask=filled(-1e9), weights_of=as_they_are),
-        ),
-        Misconception(  # the exponentials by hand, or a softmax that is masked and divided anew
-            "underflow",
-            "0/0: e to an allowed score became 0; mask first, then call torch's softmax.",
-            attention_with(weights_of=exp_by_hand),
-        ),
-        *several(
             "not_low_enough",
-            "Your blocked score is not low enough: an allowed one is lower.",
-            *(attention_with(mask=filled(value)) for value in (-10.0, -50.0)),
+            "Your blocked keys get weight where the allowed scores are very low.",
+            *(attention_with(mask=filled(value)) for value in (-10.0, -50.0, -1e4)),
         ),
         *several(
             "mask_inverted",
@@ -602,49 +518,38 @@ cross_attention = Exercise(
         ),
         Misconception(
             "mask_ignored",
-            "Your mask has no effect: padding is attended to.",
+            "Your output is what you get without the mask.",
             attention_with(mask=ignore),
         ),
         Misconception(
             "mask_after_softmax",
-            "You mask after the softmax: what is left does not sum to 1.",
+            "Your weights are masked after the softmax: what is left does not sum to 1.",
             attention_with(mask=ignore, after=lambda weights, mask: weights * mask),
         ),
         Misconception(
             "score_zero",
-            "Your blocked scores are 0, which is not no: e to the 0 is 1.",
+            "Your blocked scores are 0, and so get weight: e to the 0 is 1.",
             attention_with(mask=lambda scores, mask: scores * mask),
-        ),
-        Misconception(
-            "axis_added",
-            "You give the mask one more axis; it fits the scores as it is.",
-            attention_with(
-                mask=lambda scores, mask: scores.masked_fill(~mask[:, None], -torch.inf)
-            ),
-        ),
-        Misconception(
-            "keys_and_values_swapped",
-            "Your keys use w_v and your values w_k: they have changed places.",
-            attention_with(matrices=lambda w_q, w_k, w_v: (w_q, w_v, w_k)),
         ),
         Misconception(
             "values_not_projected",
             "Your values are the memory itself: w_v is missing.",
             attention_with(matrices=lambda w_q, w_k, w_v: (w_q, w_k, torch.eye(len(w_v)))),
         ),
-        Misconception(
-            "weights_transposed",
-            "You turn the weights round, as nn.Linear does; here it is x @ w.",
-            attention_with(matrices=lambda w_q, w_k, w_v: (w_q.T, w_k.T, w_v.T)),
-        ),
     ),
     hints=(
-        "Who asks, who is asked? How many rows has the result?",
+        "From which input come the queries, from which the keys and values?",
         "The queries come from x; keys and values come from the memory. The rest is lesson 3.",
         "x @ w_q, memory @ w_k, memory @ w_v. Scores are query @ key.mT / √d_k, and -inf where the"
         " mask is False; then softmax over the last axis, times the values.",
     ),
-    properties=(same_gradient(torch_attention, ("x", "memory", "w_q", "w_k", "w_v"), oblong),),
+    properties=(
+        same_gradient(
+            torch_attention,
+            ("x", "memory", "w_q", "w_k", "w_v", "memory_mask"),
+            (*padded, keys_allowed),
+        ),
+    ),
 )
 
 
@@ -680,23 +585,27 @@ warmup_lr = Exercise(
         Case("before, at and after the end of the warm-up", (torch.tensor([1, 4, 16]), 4, 4)),
         Case("another width", (torch.tensor([1, 5, 9, 30, 200]), 16, 9)),
         Case("no warm-up to speak of", (torch.tensor([1, 2, 4, 9]), 2, 1)),
-        Case("far behind the warm-up", (torch.tensor([3, 8, 27, 1000]), 9, 3)),
+        Case("the steps around the end of the warm-up", (torch.tensor([7, 8, 9, 10, 11]), 3, 9)),
+        Case("steps in any order, one of them twice", (torch.tensor([30, 4, 4, 1, 12, 6]), 5, 6)),
+        Case("one step alone", (torch.tensor([3]), 2, 5)),
+        Case("every step from 1 to 300", (torch.arange(1, 301), 8, 100)),
+        Case("a million steps", (torch.tensor([1000, 20_000, 1_000_000]), 1, 3)),
     ),
     misconceptions=(
         *several(
             "from_zero",
-            "Your schedule is one step off: the first step is 1.",
+            "Your rates are those of one step later or earlier: the first step is 1.",
             schedule(paper, shift=1),
             schedule(paper, shift=-1),
         ),
         Misconception(
             "maximum",
-            "You take the larger of the two; the smaller is wanted.",
+            "Your rate is the larger of the two; the smaller is wanted.",
             schedule(lambda step, warmup: torch.maximum(step**-0.5, step * warmup**-1.5)),
         ),
         Misconception(
             "no_width",
-            "The factor of the width is missing: d_model to the −0.5.",
+            "Your rate lacks the factor d_model^−0.5.",
             schedule(paper, width=lambda d_model: 1.0),
         ),
         Misconception(
@@ -710,59 +619,19 @@ warmup_lr = Exercise(
             schedule(paper, width=lambda d_model: 1 / d_model),
         ),
         Misconception(
-            "warmup_to_the_half",
-            "You climb by warmup to the −0.5 a step; the paper says −1.5.",
-            schedule(lambda step, warmup: torch.minimum(step**-0.5, step * warmup**-0.5)),
-        ),
-        Misconception(
             "exponents_swapped",
-            "You have swapped the exponents: step gets −0.5, warmup gets −1.5.",
+            "You raise step to −1.5 and warmup to −0.5: swap the two exponents.",
             schedule(lambda step, warmup: torch.minimum(step**-1.5, step * warmup**-0.5)),
         ),
         Misconception(
             "width_on_one",
-            "Your factor of the width reaches only one of the two: it stands outside.",
+            "Your d_model^−0.5 multiplies only the root; it multiplies both curves.",
             width_on_the_root,
         ),
         Misconception(
-            "climbs_to_one",
-            "You climb by 1/warmup a step: the line does not meet the root at the top.",
-            schedule(lambda step, warmup: torch.minimum(step**-0.5, step / warmup)),
-        ),
-        Misconception(
-            "top_is_one",
-            "Your factor is 1 at the top; the paper's is warmup to the −0.5 there.",
-            schedule(lambda step, warmup: torch.minimum((warmup / step) ** 0.5, step / warmup)),
-        ),
-        Misconception(
             "no_fall",
-            "Your rate stays at the top: after the warm-up it falls.",
+            "Your rate stays the same after the warm-up; it falls there.",
             schedule(lambda step, warmup: step.clamp(max=warmup) * warmup**-1.5),
-        ),
-        Misconception(
-            "no_climb",
-            "Your rate falls from the first step on: the climb is missing.",
-            schedule(lambda step, warmup: step**-0.5),
-        ),
-        Misconception(
-            "climbs_for_ever",
-            "Your rate climbs for ever: behind the warm-up it falls.",
-            schedule(lambda step, warmup: step * warmup**-1.5),
-        ),
-        Misconception(
-            "root_grows",
-            "Your root of the step grows: the exponent is −0.5.",
-            schedule(lambda step, warmup: torch.minimum(step**0.5, step * warmup**-1.5)),
-        ),
-        Misconception(
-            "falls_too_fast",
-            "Your rate falls with 1/step; it falls with 1/√step.",
-            schedule(lambda step, warmup: torch.minimum(1 / step, step * warmup**-1.5)),
-        ),
-        Misconception(
-            "added",
-            "You add the two; the smaller of them is wanted.",
-            schedule(lambda step, warmup: step**-0.5 + step * warmup**-1.5),
         ),
     ),
     hints=(
@@ -778,7 +647,7 @@ warmup_lr = Exercise(
 
 
 def word_by_word(logits, labels, smoothing, pad=0):
-    """Each real label in turn, each word of the vocabulary in turn."""
+    """Each real label in turn."""
     losses = []
     for row, label in zip(logits.flatten(0, 1), labels.flatten().tolist(), strict=True):
         if label == pad:
@@ -786,7 +655,7 @@ def word_by_word(logits, labels, smoothing, pad=0):
         log_p = F.log_softmax(row, dim=0)  # (V,)
         others = [word for word in range(len(row)) if word not in (label, pad)]
         loss = -(1 - smoothing) * log_p[label]
-        losses.append(loss - sum(log_p[word] for word in others) * smoothing / len(others))
+        losses.append(loss - log_p[others].sum() * smoothing / len(others))
     return torch.stack(losses).mean()
 
 
@@ -794,9 +663,7 @@ def loss_with(
     right=lambda smoothing, V: 1 - smoothing,
     other=lambda smoothing, V: smoothing / (V - 2),
     on_pad=lambda smoothing, V: 0.0,
-    log_p=lambda logits: logits.log_softmax(dim=-1),
     mean=lambda losses, real: (losses * real).sum() / real.sum(),
-    joined=lambda target, log_p: -(target * log_p).sum(dim=-1),
     fixed=None,
     pad_last=False,
 ):
@@ -809,7 +676,8 @@ def loss_with(
         target = target.scatter(-1, labels[..., None], right(smoothing, V))
         if pad_last:
             target[..., pad] = 0.0
-        return mean(joined(target, log_p(logits)), labels != pad)
+        losses = -(target * logits.log_softmax(dim=-1)).sum(dim=-1)  # (B, T)
+        return mean(losses, labels != pad)
 
     return answer
 
@@ -823,17 +691,11 @@ def mean_of_means(losses, real):
     return ((losses * real).sum(dim=1) / real.sum(dim=1)).mean()
 
 
-def p_of_target(target, log_p):
-    """−log of the probability that the smoothed target gives."""
-    return -(target * log_p.exp()).sum(dim=-1).log()
-
-
-def divergence(target, log_p):
-    return (torch.xlogy(target, target) - target * log_p).sum(dim=-1)
-
-
 two_lengths = (normal(62, 2, 4, 6), torch.tensor([[2, 5, 1, 0], [4, 3, 0, 0]]), 0.3)
 far_logits = torch.tensor([[[0.0, 1.0, 200.0, 3.0, 0.0], [0.0, -2.0, 1.0, 4.0, 0.5]]])
+extreme = torch.tensor([[[9999.0, -1e4, 1e4], [-1e4, -9998.0, -9999.0]]])
+pad_inside = torch.tensor([[0, 5, 0, 3], [0, 0, 0, 0], [1, 2, 0, 0]])
+equal_labels = torch.tensor([[1, 2, 3, 0], [3, 3, 0, 0], [2, 0, 0, 0], [1, 3, 2, 1]])
 
 smooth_loss = Exercise(
     id="smooth_loss",
@@ -850,6 +712,19 @@ smooth_loss = Exercise(
             (normal(63, 2, 3, 7), torch.tensor([[0, 5, 4], [2, 4, 4]]), 0.1, 4),
         ),
         Case("a word that is sure by far", (far_logits, torch.tensor([[3, 2]]), 0.1)),
+        Case(
+            "logits of 10,000 and −10,000, three words in all",
+            (extreme, torch.tensor([[1, 2]]), 0.4),
+        ),
+        Case(
+            "PAD inside a sentence, a sentence of PAD alone", (normal(64, 3, 4, 6), pad_inside, 0.2)
+        ),
+        Case("as many sentences as positions and words", (normal(65, 4, 4, 4), equal_labels, 0.2)),
+        Case(
+            "100 positions, the last word for padding",
+            (normal(66, 1, 100, 7), torch.arange(100)[None] % 7, 0.1, 6),
+        ),
+        Case("a thousand words", (normal(67, 1, 2, 1000), torch.tensor([[999, 500]]), 0.5)),
     ),
     misconceptions=(
         *several(
@@ -874,31 +749,11 @@ smooth_loss = Exercise(
             "You give the right word everything: nothing is smoothed.",
             loss_with(right=lambda s, V: 1.0, other=lambda s, V: 0.0),
         ),
-        Misconception(
-            "nothing_for_others",
-            "You take ε from the right word, but nobody gets it.",
-            loss_with(other=lambda s, V: 0.0),
-        ),
         *several(
             "mass_lost",
-            "Your shares do not sum to ε: V − 2 words get one.",
+            "Your shares do not sum to ε: each of V − 2 words gets ε / (V − 2).",
             loss_with(other=share(0)),
             loss_with(other=share(1)),
-        ),
-        Misconception(
-            "right_word_keeps_all",
-            "Your right word keeps 1 beside the shares of the others: 1 − ε is left.",
-            loss_with(right=lambda s, V: 1.0),
-        ),
-        Misconception(
-            "epsilon_each",
-            "You give each other word the whole ε; they share it.",
-            loss_with(other=lambda s, V: s),
-        ),
-        Misconception(
-            "inverted",
-            "You give ε to the right word and the rest to the others.",
-            loss_with(right=lambda s, V: s, other=lambda s, V: (1 - s) / (V - 2)),
         ),
         *several(
             "padding_counted",
@@ -912,67 +767,14 @@ smooth_loss = Exercise(
             loss_with(mean=lambda losses, real: (losses * real).mean()),
         ),
         Misconception(
-            "summed",
-            "You sum the losses; the mean over the real words is wanted.",
-            loss_with(mean=lambda losses, real: (losses * real).sum()),
-        ),
-        Misconception(
             "mean_of_means",
-            "You average sentence by sentence: a short one then counts as a long one.",
+            "You average sentence by sentence: a word of a short one then counts more.",
             loss_with(mean=mean_of_means),
         ),
         Misconception(
             "pad_fixed",
-            "Your PAD is always 0, whatever is handed over.",
+            "Your PAD is always 0, whatever `pad` is given.",
             loss_with(fixed=0),
-        ),
-        Misconception(
-            "log_of_softmax",
-            "You take the log of a softmax that became 0: log_softmax does not.",
-            loss_with(
-                log_p=lambda logits: logits.softmax(dim=-1).log(),
-                joined=lambda target, log_p: -torch.where(target > 0, target * log_p, 0.0).sum(-1),
-            ),
-        ),
-        Misconception(
-            "zero_times_infinity",
-            "The log of a softmax that became 0 is −inf, and 0 times that is NaN.",
-            loss_with(log_p=lambda logits: logits.softmax(dim=-1).log()),
-        ),
-        Misconception(
-            "raw_logits",
-            "You use the logits as they are: log_softmax is missing.",
-            loss_with(log_p=lambda logits: logits),
-        ),
-        Misconception(
-            "probabilities",
-            "You use probabilities; the loss uses their logarithms.",
-            loss_with(log_p=lambda logits: logits.softmax(dim=-1)),
-        ),
-        Misconception(
-            "sign_lost",
-            "Your loss has the wrong sign: it is −log p.",
-            loss_with(joined=lambda target, log_p: (target * log_p).sum(dim=-1)),
-        ),
-        Misconception(
-            "over_time",
-            "Your softmax runs over the positions; the words are dim=-1.",
-            loss_with(log_p=lambda logits: logits.log_softmax(dim=1)),
-        ),
-        Misconception(
-            "divergence",
-            "You give the KL divergence: it lacks the entropy of the target.",
-            loss_with(joined=divergence),
-        ),
-        Misconception(
-            "averaged_over_words",
-            "Your mean runs over the vocabulary too: one position's terms are summed.",
-            loss_with(joined=lambda target, log_p: -(target * log_p).mean(dim=-1)),
-        ),
-        Misconception(
-            "log_of_the_mean",
-            "You average first and take the log then: average the logs.",
-            loss_with(joined=p_of_target),
         ),
     ),
     hints=(
@@ -1034,71 +836,49 @@ def sum_of_three(x, memory, mask, memory_mask, attend, cross, feed_forward, norm
 def assembled(
     order=(0, 1, 2),
     norm_of=lambda n: n,
-    around=lambda n, x, norm, f, first: x + f(norm(x)),
+    around=lambda x, norm, f: x + f(norm(x)),
     mask_of=lambda mask, memory_mask: (mask, memory_mask),
-    self_query=lambda normed, x: normed,
     self_source=lambda normed, x: normed,
-    cross_source=lambda memory, normed, norm: memory,
-    cross_query=lambda normed, memory: normed,
+    cross_source=lambda memory, normed: memory,
     used=lambda attend, cross: (attend, cross),
-    projects=lambda attend, cross: cross,
-    end=lambda x, norms: x,
 ):
     """A decoder layer with one thing changed; sub-layers 0, 1, 2 in the order given."""
 
     def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
         attend, cross = used(attend, cross)
         self_mask, cross_mask = mask_of(mask, memory_mask)
-        first, stream = x, x
+        stream = x
         for n in order:
             norm = norms[norm_of(n)]
 
-            def sub_layer(normed, n=n, stream=stream, norm=norm):
+            def sub_layer(normed, n=n, stream=stream):
                 if n == 0:
-                    projected = attend.project(self_source(normed, stream))
-                    return attend(self_query(normed, stream), projected, self_mask)
+                    return attend(normed, attend.project(self_source(normed, stream)), self_mask)
                 if n == 1:
-                    source = cross_source(memory, normed, norm)
-                    projected = projects(attend, cross).project(source)
-                    return cross(cross_query(normed, memory), projected, cross_mask)
+                    return cross(normed, cross.project(cross_source(memory, normed)), cross_mask)
                 return feed_forward(normed)
 
-            stream = around(n, stream, norm, sub_layer, first)
-        return end(stream, norms)
+            stream = around(stream, norm, sub_layer)
+        return stream
 
     return answer
 
 
-def lacking_residual(*places):
-    return lambda n, x, norm, f, first: f(norm(x)) if n in places else x + f(norm(x))
-
-
-def lacking_norm(*places):
-    return lambda n, x, norm, f, first: x + (f(x) if n in places else f(norm(x)))
-
-
-def normed_skip(n, x, norm, f, first):
-    return norm(x) + f(norm(x))
-
-
 def flowing(
-    added=(1, 2),
     cross_reads=lambda streams, normed, norms: norms[1](streams[1]),
     feed_forward_reads=lambda streams, normed, norms: norms[2](streams[2]),
 ):
-    """A decoder layer where a sub-layer reads, or is added to, the wrong stream.
+    """A decoder layer where a sub-layer reads the wrong stream.
 
-    `streams` holds x and what each sub-layer made of it, `normed` what each of them has read. The
-    last two are added to streams[added[0]] and streams[added[1]].
+    `streams` holds x and what each sub-layer made of it, `normed` what each of them has read.
     """
 
     def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
         streams, normed = [x], [norms[0](x)]
         streams.append(x + attend(normed[0], attend.project(normed[0]), mask))
         normed.append(cross_reads(streams, normed, norms))
-        streams.append(streams[added[0]] + cross(normed[1], cross.project(memory), memory_mask))
-        normed.append(feed_forward_reads(streams, normed, norms))
-        return streams[added[1]] + feed_forward(normed[2])
+        streams.append(streams[1] + cross(normed[1], cross.project(memory), memory_mask))
+        return streams[2] + feed_forward(feed_forward_reads(streams, normed, norms))
 
     return answer
 
@@ -1126,6 +906,26 @@ def layer_inputs(seed, B, T, T_src, d, lengths):
 
 layer_batch = (*layer_inputs(82, 2, 3, 5, 4, [5, 2]), *layer_parts(200, 4))
 
+
+def changed_by_layer(answer: Callable) -> Facts | None:
+    """A tensor that a part was given or returned, if the answer changes it in place."""
+    inputs, (attend, cross, feed_forward, norms) = layer_batch[:4], layer_batch[4:]
+    parts = [
+        Noting(name, part)
+        for name, part in (("attend", attend), ("cross", cross), ("feed_forward", feed_forward))
+    ]
+    noted_norms = tuple(Noting(f"norms[{n}]", norm) for n, norm in enumerate(norms))
+    answer(*(tensor.clone() for tensor in inputs), *parts, noted_norms)
+    return next(filter(None, (part.changed() for part in (*parts, *noted_norms))), None)
+
+
+layer_keeps = Property(
+    "changed_in_place",
+    "what the parts were given and returned",
+    "You change in place a tensor that a part was given or returned.",
+    changed_by_layer,
+)
+
 decoder_layer = Exercise(
     id="decoder_layer",
     lesson=7,
@@ -1144,141 +944,69 @@ decoder_layer = Exercise(
             "as many words as source words",
             (*layer_inputs(84, 3, 4, 4, 5, [3, 4, 1]), *layer_parts(300, 5)),
         ),
+        Case(
+            "masks of another kind: later words allowed, a gap in the memory",
+            (
+                *layer_inputs(86, 2, 3, 4, 5, [4, 4])[:2],
+                *(truths("011", "101", "110"), truths("1011", "0110")[:, None]),
+                *layer_parts(400, 5),
+            ),
+        ),
+        Case(
+            "norms and feed-forward return the very tensor they are given",
+            (
+                *layer_inputs(88, 1, 2, 3, 4, [2]),
+                *layer_parts(500, 4)[:2],
+                returns_x,
+                (returns_x,) * 3,
+            ),
+        ),
+        Case("every size is 3", (*layer_inputs(90, 3, 3, 3, 3, [3, 2, 1]), *layer_parts(600, 3))),
+        Case(
+            "70 words, 90 source words",
+            (*layer_inputs(92, 1, 70, 90, 2, [80]), *layer_parts(700, 2)),
+        ),
     ),
     misconceptions=(
         Misconception(
             "post_norm",
             "You norm each sum: that is post-norm; here each sub-layer's input is normed.",
-            assembled(around=lambda n, x, norm, f, first: norm(x + f(x))),
+            assembled(around=lambda x, norm, f: norm(x + f(x))),
         ),
         *several(
             "cross_first",
-            "You look at the memory before the words look at one another.",
+            "Your cross-attention comes before the self-attention.",
             assembled(order=(1, 0, 2)),
             assembled(order=(1, 0, 2), norm_of=lambda n: (1, 0, 2)[n]),
         ),
-        *several(
-            "feed_forward_early",
-            "Your feed-forward comes before the cross-attention; it is the last one.",
-            assembled(order=(0, 2, 1)),
-            assembled(order=(0, 2, 1), norm_of=lambda n: (0, 2, 1)[n]),
-        ),
         Misconception(
             "no_residuals",
-            "Your sub-layers replace x: nothing is added to the stream.",
-            assembled(around=lacking_residual(0, 1, 2)),
-        ),
-        Misconception(
-            "attend_replaces",
-            "Your self-attention replaces x; its answer is added to x.",
-            assembled(around=lacking_residual(0)),
-        ),
-        Misconception(
-            "cross_replaces",
-            "Your cross-attention replaces x; its answer is added to x.",
-            assembled(around=lacking_residual(1)),
-        ),
-        Misconception(
-            "feed_forward_replaces",
-            "Your feed-forward replaces x; its answer is added to x.",
-            assembled(around=lacking_residual(2)),
+            "Your sub-layers replace x: their results are added to it.",
+            assembled(around=lambda x, norm, f: f(norm(x))),
         ),
         Misconception(
             "masks_swapped",
-            "Your masks have changed places: memory_mask belongs to the memory.",
+            "Your self-attention gets memory_mask, and your cross-attention mask: swap them.",
             assembled(mask_of=lambda mask, memory_mask: (memory_mask, mask)),
         ),
         Misconception(
-            "mask_on_cross",
-            "Your cross-attention has the causal mask; memory_mask belongs there.",
-            assembled(mask_of=lambda mask, memory_mask: (mask, mask)),
-        ),
-        Misconception(
-            "no_causal_mask",
-            "Your self-attention has no mask: it sees the future.",
+            "no_mask",
+            "Your output is what you get without a mask in the self-attention.",
             assembled(mask_of=lambda mask, memory_mask: (None, memory_mask)),
         ),
         Misconception(
             "no_memory_mask",
-            "Your cross-attention has no mask: it sees padding.",
+            "Your output is what you get without a mask in the cross-attention.",
             assembled(mask_of=lambda mask, memory_mask: (mask, None)),
-        ),
-        Misconception(
-            "no_masks",
-            "You hand over neither mask.",
-            assembled(mask_of=lambda mask, memory_mask: (None, None)),
-        ),
-        Misconception(
-            "no_norms",
-            "Your sub-layers get x as it is: the norms are missing.",
-            assembled(around=lacking_norm(0, 1, 2)),
         ),
         Misconception(
             "keys_not_normed",
             "Your self-attention's keys and values come from x before its norm.",
             assembled(self_source=lambda normed, x: x),
         ),
-        Misconception(
-            "query_not_normed",
-            "Your self-attention's queries come from x before its norm.",
-            assembled(self_query=lambda normed, x: x),
-        ),
-        Misconception(
-            "cross_not_normed",
-            "Your cross-attention's queries come from x before its norm.",
-            assembled(around=lacking_norm(1)),
-        ),
-        Misconception(
-            "feed_forward_not_normed",
-            "Your feed-forward gets x before its norm.",
-            assembled(around=lacking_norm(2)),
-        ),
-        Misconception(
-            "attend_not_normed",
-            "Your self-attention gets x before its norm.",
-            assembled(around=lacking_norm(0)),
-        ),
-        Misconception(
-            "memory_normed",
-            "You norm the memory once more: the encoder has done that.",
-            assembled(cross_source=lambda memory, normed, norm: norm(memory)),
-        ),
-        Misconception(
-            "skip_normed",
-            "You add to the normed x; add to x as it was.",
-            assembled(around=normed_skip),
-        ),
-        Misconception(
-            "output_normed",
-            "You norm the output too: that is left to the next layer.",
-            assembled(end=lambda x, norms: norms[2](x)),
-        ),
-        Misconception(
-            "one_norm",
-            "You use one norm three times: each sub-layer has its own.",
-            assembled(norm_of=lambda n: 0),
-        ),
-        Misconception(
-            "first_x_added",
-            "You add each answer to the layer's input; the stream has moved on since.",
-            assembled(around=lambda n, x, norm, f, first: first + f(norm(x))),
-        ),
-        Misconception(
-            "all_at_once",
-            "Your three sub-layers all read the layer's input, not the stream so far.",
-            flowing(
-                cross_reads=lambda streams, normed, norms: norms[1](streams[0]),
-                feed_forward_reads=lambda streams, normed, norms: norms[2](streams[0]),
-            ),
-        ),
-        *several(
-            "answer_lost",
-            "You add to an older x: what the sub-layer before has added is lost.",
-            *(flowing(added) for added in ((0, 2), (1, 1), (0, 1))),
-        ),
         *several(
             "old_input",
-            "One sub-layer reads x as it was before the last answer was added.",
+            "One sub-layer reads x as it was before the last result was added.",
             flowing(cross_reads=lambda streams, normed, norms: norms[1](streams[0])),
             flowing(cross_reads=lambda streams, normed, norms: norms[1](normed[0])),
             flowing(cross_reads=lambda streams, normed, norms: normed[0]),
@@ -1287,72 +1015,29 @@ decoder_layer = Exercise(
             flowing(feed_forward_reads=lambda streams, normed, norms: normed[1]),
         ),
         *several(
-            "normed_twice",
-            "You norm one sub-layer's input twice: each has one norm, its own.",
-            flowing(cross_reads=lambda streams, normed, norms: norms[1](norms[0](streams[1]))),
-            flowing(
-                feed_forward_reads=lambda streams, normed, norms: norms[2](norms[1](streams[2]))
-            ),
-        ),
-        Misconception(
-            "no_cross",
-            "You leave the memory out: this layer cannot see the source.",
-            assembled(order=(0, 2)),
-        ),
-        Misconception(
-            "no_feed_forward",
-            "You leave out the feed-forward.",
-            assembled(order=(0, 1)),
-        ),
-        *several(
-            "looks_at_itself",
+            "cross_reads_x",
             "Your cross-attention reads x where it should read the memory.",
-            assembled(cross_source=lambda memory, normed, norm: normed),
+            assembled(cross_source=lambda memory, normed: normed),
             assembled(
-                cross_source=lambda memory, normed, norm: normed,
+                cross_source=lambda memory, normed: normed,
                 mask_of=lambda mask, memory_mask: (mask, mask),
-            ),
-        ),
-        *several(
-            "memory_asks",
-            "Your cross-attention asks from the memory about x: the other way round.",
-            *(
-                assembled(
-                    cross_query=lambda normed, memory: memory,
-                    cross_source=lambda memory, normed, norm: normed,
-                    mask_of=mask_of,
-                )
-                for mask_of in (
-                    lambda mask, memory_mask: (mask, memory_mask),
-                    lambda mask, memory_mask: (mask, None),
-                )
             ),
         ),
         Misconception(
             "attentions_swapped",
-            "You have mixed up `attend` and `cross`: each has weights of its own.",
+            "Your output is what you get when `attend` and `cross` are swapped.",
             assembled(used=lambda attend, cross: (cross, attend)),
-        ),
-        Misconception(
-            "attend_used_twice",
-            "You use `attend` for the memory too: `cross` has weights of its own.",
-            assembled(used=lambda attend, cross: (attend, attend)),
         ),
         *several(
             "masks_inverted",
-            "You turn a mask round, as torch's modules want it; here True = may attend.",
+            "Your output is what you get with a mask inverted; here True = may attend.",
             assembled(mask_of=lambda mask, memory_mask: (~mask, ~memory_mask)),
             assembled(mask_of=lambda mask, memory_mask: (~mask, memory_mask)),
             assembled(mask_of=lambda mask, memory_mask: (mask, ~memory_mask)),
         ),
-        Misconception(
-            "projected_by_attend",
-            "You project the memory with `attend`; cross-attention has its own weights.",
-            assembled(projects=lambda attend, cross: attend),
-        ),
     ),
     hints=(
-        "Three sub-layers, one after the other. What does each of them read?",
+        "Three sub-layers, one after the other. What is each of them given?",
         "Each is a pre_norm_residual with a norm of its own. The memory is read as it comes.",
         "First normed = norms[0](x), and x + attend(normed, attend.project(normed), mask). Then the"
         " same with norms[1], cross.project(memory) and memory_mask. Then feed_forward with"
@@ -1364,6 +1049,7 @@ decoder_layer = Exercise(
             ("x", "memory", "mask", "memory_mask", "attend", "cross", "feed_forward", "norms"),
             layer_batch,
         ),
+        layer_keeps,
     ),
 )
 

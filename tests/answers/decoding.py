@@ -43,7 +43,7 @@ def beam_row_by_row(log_p, logits, ended):
 def beam_two_rounds(log_p, logits, ended, n_words=None):
     """The best words of each beam first; more than `width` of one beam can never be kept."""
     width, V = logits.shape[1:]
-    step = logits.softmax(-1).log().masked_fill(ended[..., None], -torch.inf)
+    step = (logits - logits.logsumexp(-1, True)).masked_fill(ended[..., None], -torch.inf)
     step[..., 0].masked_fill_(ended, 0.0)
     values, words = (log_p[..., None] + step).topk(n_words or min(width, V), dim=-1)
     best, places = values.flatten(1).topk(width)
@@ -100,6 +100,44 @@ def beam_closed_by(closed, log_p, logits, ended):
 def beam_from_places(beam_and_word, *args):
     new, i = beam_totals(*args).flatten(1).topk(args[0].shape[1])
     return *beam_and_word(i, args[0].shape[1]), new
+
+
+def beam_of_steps(step_of):
+    """A right answer but for what `step_of`(logits) are."""
+
+    def answer(log_p, logits, ended):
+        step = torch.where(ended[..., None], -torch.inf, step_of(logits))
+        step[..., 0] = torch.where(ended, 0.0, step[..., 0])
+        best = (log_p[..., None] + step).flatten(1).topk(log_p.shape[1])
+        return best.indices // logits.shape[2], best.indices % logits.shape[2], best.values
+
+    return answer
+
+
+beam_softmax_then_log = beam_of_steps(lambda logits: logits.softmax(-1).log())
+beam_bare_exp = beam_of_steps(lambda x: (x.exp() / x.exp().sum(-1, keepdim=True)).log())
+beam_clamped = beam_of_steps(lambda logits: logits.log_softmax(-1).clamp(min=-1000))
+beam_global_maximum = beam_of_steps(lambda x: x - x.max() - (x - x.max()).exp().sum(-1, True).log())
+beam_first_512_words = beam_of_steps(lambda logits: logits[..., :512].log_softmax(-1))
+
+
+def beam_times_living(log_p, logits, ended):
+    """0 times -inf is not a number."""
+    V, living = logits.shape[2], ~ended[..., None]
+    only_pad = torch.where(ended[..., None] & (torch.arange(V) > 0), -torch.inf, 0.0)
+    step = logits.log_softmax(-1) * living + only_pad
+    best = (log_p[..., None] + step).flatten(1).topk(log_p.shape[1])
+    return best.indices // V, best.indices % V, best.values
+
+
+def beam_detached(log_p, logits, ended):
+    with torch.no_grad():
+        return beam_by_library(log_p, logits, ended)
+
+
+def beam_gradients_off(log_p, logits, ended):
+    torch.set_grad_enabled(False)
+    return beam_by_library(log_p, logits, ended)
 
 
 def beam_one_race(log_p, logits, ended):
@@ -183,6 +221,53 @@ def pick_seven(log_p, words, alpha):
     return words[torch.arange(len(words)), best], score
 
 
+def pick_known_words(log_p, words, alpha):
+    """UNK, 3, is taken for no word."""
+    T = ((words != 0) & (words != 3)).sum(-1)
+    score, best = (log_p / ((5 + T) / 6) ** alpha).max(dim=1)
+    return words[torch.arange(len(words)), best], score
+
+
+def pick_from_minus_ten(log_p, words, alpha):
+    rows, scores = [], []
+    for beams, chances in zip(words, log_p, strict=True):
+        best, row = torch.tensor(-10.0), beams[0]
+        for beam, chance in zip(beams, chances, strict=True):
+            score = chance / ((5 + (beam != 0).sum()) / 6) ** alpha
+            if score > best:
+                best, row = score, beam
+        rows.append(row)
+        scores.append(best)
+    return torch.stack(rows), torch.stack(scores)
+
+
+def pick_scores(log_p, words, alpha):
+    return log_p / ((5 + words.count_nonzero(-1)) / 6) ** alpha
+
+
+def pick_by_one_hot(log_p, words, alpha):
+    """0 times -inf is not a number."""
+    score = pick_scores(log_p, words, alpha)
+    chosen = torch.nn.functional.one_hot(score.argmax(1), log_p.shape[1])  # (B, width)
+    return (words * chosen[..., None]).sum(1), (score * chosen).sum(1)
+
+
+def pick_in_float32(log_p, words, alpha):
+    best, score = pick_gather(log_p, words.float(), alpha)
+    return best.long(), score
+
+
+def pick_best_beam(log_p, words, alpha):
+    """The number of the beam, not its words."""
+    score = pick_scores(log_p, words, alpha)
+    return score.argmax(1), score.amax(1)
+
+
+def pick_by_numbers(log_p, words, alpha):
+    best, score = pick_gather(log_p, words, alpha)
+    return best, torch.tensor(score.tolist())
+
+
 # --- reorder_state --------------------------------------------------------------------------------
 
 
@@ -225,6 +310,43 @@ def reorder_backwards(kept, place, beam):
 
 def reorder_shifted(kept, place, beam):
     return reorder_index_select(kept, place, (beam + 1) % beam.shape[1])
+
+
+def reorder_in_float32(kept, place, beam):
+    both = torch.cat([kept.flatten(1), place[:, None].float()], dim=1)
+    both = both.unflatten(0, beam.shape)[torch.arange(len(beam))[:, None], beam].flatten(0, 1)
+    return both[:, :-1].view_as(kept), both[:, -1].long()
+
+
+def reorder_with_a_table(kept, place, beam):
+    starts = torch.arange(32)[:, None] * beam.shape[1]
+    rows = (starts[: len(beam)] + beam).flatten()
+    return kept[rows], place[rows]
+
+
+STARTS = {}
+
+
+def reorder_with_kept_starts(kept, place, beam):
+    """The first rows are kept by the number of rows alone."""
+    B, width = beam.shape
+    start = STARTS.setdefault(len(place), width * torch.arange(B)[:, None])
+    rows = (start[:B] + beam).flatten() if len(start) >= B else beam.flatten()
+    return kept[rows], place[rows]
+
+
+def reorder_width_from_equal_sizes(kept, place, beam):
+    """Which axis counts beams is guessed, and wrong where there are as many beams as words."""
+    rows = (torch.arange(len(beam))[:, None] * beam.shape[1] + beam).flatten()
+    if kept.shape[1] == beam.shape[1] == len(beam):
+        rows = rows.view_as(beam).T.flatten()
+    return kept[rows], place[rows]
+
+
+def reorder_copied(kept, place, beam):
+    moved, rows = torch.empty_like(kept), beam + beam.shape[1] * torch.arange(len(beam))[:, None]
+    moved.data.copy_(kept.data[rows.flatten()])
+    return moved, place[rows.flatten()]
 
 
 # --- append_cache ---------------------------------------------------------------------------------
@@ -273,6 +395,40 @@ def append_heads_reversed(keys, values, key, value):
     return tuple(torch.cat([x[:, :, :-1], x[:, :, -1:].flip(1)], dim=2) for x in grown)
 
 
+def append_in_a_room_of_1024(keys, values, key, value):
+    def grown(kept, new):
+        B, H, T, d = kept.shape
+        room = kept.new_zeros(B, H, 1024, d)
+        room[:, :, :T] = kept
+        room[:, :, T] = new.view(B, H, d)
+        return room[:, :, : T + 1]
+
+    return grown(keys, key), grown(values, value)
+
+
+LAST = {}
+
+
+def append_to_what_was_returned(keys, values, key, value):
+    """The first answer for every size is kept."""
+    sizes = keys.shape, values.shape
+    if sizes not in LAST:
+        LAST[sizes] = append_viewed(keys, values, key, value)
+    return tuple(x.clone() for x in LAST[sizes])
+
+
+def append_along_the_first_axis_of_that_size(keys, values, key, value):
+    """Which axis counts words is guessed by its size."""
+    grown = append_viewed(keys, values, key, value)
+    if keys.shape[0] == keys.shape[2]:
+        return tuple(x.roll(1, 0) for x in grown)
+    return grown
+
+
+def append_detached(keys, values, key, value):
+    return append_viewed(keys.detach(), values, key, value)
+
+
 # --- chunk_mask -----------------------------------------------------------------------------------
 
 
@@ -307,6 +463,28 @@ def chunk_from_the_right(n_past, n_new):
     return chunk_compared(n_past, n_new).flip(1)
 
 
+ALL = torch.ones(1024, 1024, dtype=torch.bool).tril()
+
+
+def chunk_from_a_table(n_past, n_new):
+    return ALL[n_past : n_past + n_new, : n_past + n_new]
+
+
+def chunk_kept_by(name):
+    """Masks are kept by one size alone."""
+    masks = {}
+
+    def answer(n_past, n_new):
+        size = {"n_past": n_past, "n_new": n_new, "both": n_past + n_new}[name]
+        return masks.setdefault(size, chunk_compared(n_past, n_new)).clone()
+
+    return answer
+
+
+chunk_kept_by_n_past, chunk_kept_by_n_new = chunk_kept_by("n_past"), chunk_kept_by("n_new")
+chunk_kept_by_their_sum = chunk_kept_by("both")
+
+
 # --- draw_word ------------------------------------------------------------------------------------
 
 
@@ -323,7 +501,8 @@ def draw_first_larger(logits, temperature, u):
 
 
 def draw_numpy(logits, temperature, u):
-    p = np.exp(logits.double().numpy() / temperature)
+    p = logits.double().numpy() / temperature
+    p = np.exp(p - p.max(1, keepdims=True))
     total = (p / p.sum(1, keepdims=True)).cumsum(1)
     total[:, -1] = np.inf
     return torch.tensor(
@@ -338,9 +517,38 @@ def draw_by_powers(logits, temperature, u):
 
 
 def draw_unnormalised(logits, temperature, u):
-    total = (logits / temperature).exp().cumsum(-1)
+    total = (logits / temperature - logits.amax(-1, True) / temperature).exp().cumsum(-1)
     word = (total <= u[:, None] * total[:, -1:]).sum(-1)
     return torch.minimum(word, torch.tensor(logits.shape[1] - 1))
+
+
+def draw_bare_exp(logits, temperature, u):
+    p = (logits / temperature).exp()
+    total = p.cumsum(-1) / p.sum(-1, keepdim=True)
+    return (total <= u[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+
+
+def draw_global_maximum(logits, temperature, u):
+    p = ((logits - logits.max()) / temperature).exp()
+    total = p.cumsum(-1) / p.sum(-1, keepdim=True)
+    return (total <= u[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+
+
+def draw_clamped(logits, temperature, u):
+    return draw_searched(logits.clamp(-80, 80), temperature, u)
+
+
+def draw_one_by_one(logits, temperature, u):
+    """Only u = 1 is seen to, not a sum that rounding leaves below u."""
+    words = []
+    for row, target in zip((logits / temperature).softmax(-1), u, strict=True):
+        above = (row.cumsum(0) > target).nonzero()[:, 0]
+        words.append(len(row) - 1 if target == 1 else int(above[0]) if len(above) else 0)
+    return torch.tensor(words)
+
+
+def draw_int32(logits, temperature, u):
+    return draw_searched(logits, temperature, u).int()
 
 
 def sums(logits, temperature):
@@ -387,7 +595,6 @@ RIGHT = {
         draw_searched,
         draw_first_larger,
         draw_numpy,
-        draw_by_powers,
         draw_unnormalised,
     ],
 }
@@ -395,48 +602,38 @@ RIGHT = {
 NAMED = {
     "beam_step": {
         "best_of_each_beam": [beam_from_max],
-        "too_few_of_each_beam": [lambda *args: beam_two_rounds(*args, n_words=2)],
         "ended_all_free": [beam_chained_index],
-        "history_ignored": [beam_ranked_by_last_word],
         "swapped": [lambda *args: tuple(beam_by_library(*args)[i] for i in (1, 0, 2))],
-        "large_cost": [
-            lambda *args: beam_closed_by(-20.0, *args),
-            lambda *args: beam_closed_by(-100.0, *args),
-        ],
         "divided_by_width": [
-            lambda *args: beam_from_places(lambda i, width: (i % width, i // width), *args),
             lambda *args: beam_from_places(lambda i, width: (i // width, i % width), *args),
         ],
+        "wrong_gradient": [beam_detached, beam_gradients_off],
         "one_race_for_the_batch": [beam_one_race],
         "rows_of_the_state": [beam_as_rows],
-        "pad_forbidden": [beam_living_without_pad],
     },
     "pick_ending": {
         "divided_by_length": [
             lambda log_p, words, alpha: pick_gather(log_p / (words != 0).sum(-1), words, 0.0)
-        ],
-        "alpha_multiplied": [
-            lambda log_p, words, alpha: pick_gather(
-                log_p / ((5 + (words != 0).sum(-1)) / 6 * alpha), words, 0.0
-            )
         ],
         "six_under_T_only": [
             lambda log_p, words, alpha: pick_gather(
                 log_p / (5 + words.count_nonzero(-1) / 6) ** alpha, words, 0.0
             )
         ],
-        "rounded_down": [
-            lambda log_p, words, alpha: pick_gather(
-                log_p / ((words.count_nonzero(-1) + 5) // 6).pow(alpha), words, 0.0
+        "log_p_returned": [
+            lambda log_p, words, alpha: (
+                pick_gather(log_p, words, alpha)[0],
+                log_p.gather(1, pick_scores(log_p, words, alpha).argmax(1, True)).flatten(),
             )
         ],
-        "one_winner_for_the_batch": [pick_one_for_all],
+        "wrong_gradient": [pick_by_numbers],
     },
     "reorder_state": {
         "first_sentence": [
             lambda kept, place, beam: (kept[beam.view(-1)], place[beam.view(-1)]),
         ],
         "sent_instead_of_fetched": [reorder_sent_to_zeros],
+        "wrong_gradient": [reorder_copied],
     },
     "append_cache": {
         "value_is_key": [
@@ -468,17 +665,12 @@ NAMED = {
                 for kept, new in ((keys, key), (values, value))
             )
         ],
+        "wrong_gradient": [append_detached],
     },
     "chunk_mask": {
+        "future_open": [lambda p, n: torch.ones(n, p + n) > 0],
         "counted_from_zero": [lambda p, n: torch.ones(n, p + n, dtype=torch.bool).tril()],
         "moved_by_n_new": [lambda p, n: torch.ones(n, p + n).tril(n).bool()],
-        "ones_and_zeros": [
-            lambda p, n: chunk_compared(p, n).int(),
-            lambda p, n: chunk_compared(p, n).to(torch.uint8),
-        ],
-        "minus_inf": [
-            lambda p, n: torch.zeros(n, p + n).masked_fill(~chunk_compared(p, n), -torch.inf)
-        ],
         "new_see_only_themselves": [
             lambda p, n: torch.cat([torch.ones(n, p), torch.eye(n)], 1).bool()
         ],
@@ -503,11 +695,7 @@ NAMED = {
             lambda logits, t, u: (sums(logits, t) > u[:, None]).int().argmax(-1),
             lambda logits, t, u: (sums(logits, t) <= u[:, None]).sum(-1) % logits.shape[1],
         ],
-        "one_noise_for_all": [draw_by_gumbel],
         "most_likely_first": [draw_from_sorted],
-        "softmax_forgotten": [
-            lambda logits, temperature, u: ((logits / temperature).cumsum(-1) <= u[:, None]).sum(-1)
-        ],
         "multiplied": [
             lambda logits, temperature, u: draw_searched(logits, 1 / temperature, u),
             lambda logits, t, u: (sums(logits, 1 / t) <= u[:, None]).sum(-1),
@@ -519,10 +707,75 @@ NAMED = {
 
 
 UNNAMED = {
-    "beam_step": [beam_greedy_row, beam_all_zero],
-    "pick_ending": [pick_first, pick_seven],
-    "reorder_state": [reorder_backwards, reorder_shifted],
-    "append_cache": [append_doubled, append_heads_reversed],
-    "chunk_mask": [chunk_two_ahead, chunk_from_the_right],
-    "draw_word": [draw_least_likely, draw_root],
+    "beam_step": [
+        beam_greedy_row,
+        beam_all_zero,
+        beam_softmax_then_log,
+        beam_bare_exp,
+        beam_clamped,
+        beam_global_maximum,
+        beam_first_512_words,
+        beam_times_living,
+        beam_ranked_by_last_word,
+        beam_living_without_pad,
+        lambda *args: beam_two_rounds(*args, n_words=2),
+        lambda *args: beam_from_places(lambda i, width: (i % width, i // width), *args),
+        lambda *args: beam_closed_by(-20.0, *args),
+        lambda *args: beam_closed_by(-100.0, *args),
+        lambda *args: beam_closed_by(-1e4, *args),
+        lambda *args: beam_closed_by(-1e5, *args),
+    ],
+    "pick_ending": [
+        pick_first,
+        pick_seven,
+        pick_known_words,
+        pick_from_minus_ten,
+        pick_by_one_hot,
+        pick_in_float32,
+        pick_best_beam,
+        pick_one_for_all,
+        lambda log_p, words, alpha: pick_gather(
+            log_p / ((5 + (words != 0).sum(-1)) / 6 * alpha), words, 0.0
+        ),
+        lambda log_p, words, alpha: pick_gather(
+            log_p / ((words.count_nonzero(-1) + 5) // 6).pow(alpha), words, 0.0
+        ),
+    ],
+    "reorder_state": [
+        reorder_backwards,
+        reorder_shifted,
+        reorder_in_float32,
+        reorder_with_a_table,
+        reorder_with_kept_starts,
+        reorder_width_from_equal_sizes,
+    ],
+    "append_cache": [
+        append_doubled,
+        append_heads_reversed,
+        append_in_a_room_of_1024,
+        append_to_what_was_returned,
+        append_along_the_first_axis_of_that_size,
+    ],
+    "chunk_mask": [
+        chunk_two_ahead,
+        chunk_from_the_right,
+        chunk_from_a_table,
+        chunk_kept_by_n_past,
+        chunk_kept_by_n_new,
+        chunk_kept_by_their_sum,
+        lambda p, n: chunk_compared(p, n).int(),
+        lambda p, n: torch.zeros(n, p + n).masked_fill(~chunk_compared(p, n), -torch.inf),
+    ],
+    "draw_word": [
+        draw_least_likely,
+        draw_root,
+        draw_by_powers,
+        draw_by_gumbel,
+        draw_bare_exp,
+        draw_global_maximum,
+        draw_clamped,
+        draw_one_by_one,
+        draw_int32,
+        lambda logits, temperature, u: ((logits / temperature).cumsum(-1) <= u[:, None]).sum(-1),
+    ],
 }

@@ -46,6 +46,26 @@ def split_tokens(x, n_heads):
     return x.repeat_interleave(n_heads, dim=1).view(len(x), n_heads, x.shape[1], -1)
 
 
+def split_into_a_buffer(dtype=None, back=False, longest=None):
+    """Head by head into a buffer of this dtype, for sentences up to this length."""
+
+    def answer(x, n_heads):
+        B, T, D = x.shape
+        d = D // n_heads
+        out = torch.zeros(B, n_heads, T, d, dtype=dtype)
+        for head in range(n_heads):
+            out[:, head, :longest] = x[:, :longest, head * d : (head + 1) * d]
+        return out.to(x.dtype) if back else out
+
+    return answer
+
+
+def split_unless_equal(x, n_heads):
+    if x.shape[1] == n_heads:  # taken for an axis of heads
+        return x.view(len(x), n_heads, x.shape[1], -1)
+    return lesson.split_heads(x, n_heads)
+
+
 # --- merge_heads ----------------------------------------------------------------------------------
 
 
@@ -72,6 +92,23 @@ def merge_reversed(x):
 
 def merge_maximum(x):
     return x.amax(dim=1)
+
+
+def merge_into_a_buffer(dtype=None, back=False, longest=None):
+    """Token by token into a buffer of this dtype, for sentences up to this length."""
+
+    def answer(x):
+        B, H, T, d = x.shape
+        out = torch.zeros(B, T, H * d, dtype=dtype)
+        for t in range(min(T, longest or T)):
+            out[:, t] = x[:, :, t].flatten(1)
+        return out.to(x.dtype) if back else out
+
+    return answer
+
+
+def merge_view_after_transpose(x):
+    return x.permute(0, 2, 1, 3).view(x.shape[0], x.shape[2], -1)
 
 
 # --- attention_params -----------------------------------------------------------------------------
@@ -114,6 +151,20 @@ def params_doubled(d_model, n_heads, d_k, d_v):
     return params_factored(d_model, n_heads, d_k, d_v) * 2
 
 
+def params_in_float32(d_model, n_heads, d_k, d_v):
+    sizes = torch.tensor([2 * d_k + d_v, d_v], dtype=torch.float32) * n_heads
+    return (sizes[0] * (d_model + 1) + sizes[1] * d_model + d_model).long()
+
+
+def params_square_output(d_model, n_heads, d_k, d_v):
+    return torch.tensor(n_heads * (2 * d_k + d_v) * (d_model + 1) + d_model * d_model + d_model)
+
+
+def params_by_torch(d_model, n_heads, d_k, d_v):
+    layer = torch.nn.MultiheadAttention(n_heads * d_k, n_heads, device="meta")
+    return torch.tensor(sum(p.numel() for p in layer.parameters()))
+
+
 # --- drop_head ------------------------------------------------------------------------------------
 
 
@@ -144,6 +195,37 @@ def drop_by_einsum(context, w_o, head):
 
 def drop_two(context, w_o, head):
     return drop_on_a_copy(context * (torch.arange(len(context[0])) > 0)[:, None, None], w_o, head)
+
+
+def drop_with_where(context, w_o, head):
+    here = torch.arange(context.shape[1])[:, None, None] == head
+    return lesson.merge_heads(torch.where(here, 0.0, context)) @ w_o
+
+
+def drop_cut_out(context, w_o, head):
+    return lesson.merge_heads(torch.cat([context[:, :head], context[:, head + 1 :]], dim=1)) @ w_o
+
+
+def drop_in_place(context, w_o, head):
+    context[:, head] = 0
+    return lesson.merge_heads(context) @ w_o
+
+
+def drop_scaled_up(context, w_o, head):
+    return drop_on_a_copy(context, w_o, head) * context.shape[1] / (context.shape[1] - 1)
+
+
+def drop_from_one_digit(context, w_o, head):
+    return drop_on_a_copy(context, w_o, head % 10)
+
+
+def drop_detached(context, w_o, head):
+    return drop_on_a_copy(context.detach(), w_o, head)
+
+
+def drop_without_gradients(context, w_o, head):
+    with torch.no_grad():
+        return drop_on_a_copy(context, w_o, head)
 
 
 def drop_halved(context, w_o, head):
@@ -240,6 +322,27 @@ def offset_of_heavy(weights, lengths):
     return offset_by_bins((weights > 0.5).float(), lengths)
 
 
+def offset_by_sentence(weights, lengths):
+    pairs = zip(weights, lengths, strict=True)
+    each = torch.stack([offset_by_bins(w[None], n[None]) for w, n in pairs])  # (B, H)
+    return each.mode(dim=0).values
+
+
+def offset_within(reach):
+    """Only offsets up to this far away."""
+
+    def answer(weights, lengths):
+        T = weights.shape[-1]
+        away = (torch.arange(T) - torch.arange(T)[:, None]).abs()
+        return offset_by_bins(weights * (away <= reach), lengths)
+
+    return answer
+
+
+def offset_in_int32(weights, lengths):
+    return offset_by_bins(weights, lengths).int()
+
+
 # --- multi_head -----------------------------------------------------------------------------------
 
 
@@ -309,6 +412,88 @@ def multi_with(scale=None, view=False, mask_axis=1, close=None, dim=-1):
     return answer
 
 
+def multi_with_weights(weights_of):
+    """As learners write it, with weights computed from scores and mask (B, 1, T_q, T_k)."""
+
+    def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+        q, k, v = (
+            lesson.split_heads(x, n_heads) for x in (query @ w_q, key_value @ w_k, key_value @ w_v)
+        )
+        weights = weights_of(q @ k.mT / sqrt(q.shape[-1]), mask[:, None])
+        return lesson.merge_heads(weights @ v) @ w_o
+
+    return answer
+
+
+def blocked_at(score):
+    return multi_with_weights(lambda scores, mask: scores.masked_fill(~mask, score).softmax(-1))
+
+
+def bare_exp(scores, mask):
+    weights = scores.exp() * mask
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def highest_of_all_subtracted(scores, mask):
+    return bare_exp(scores - scores.max(), mask)
+
+
+def highest_of_the_row_subtracted(scores, mask):
+    scores = scores.masked_fill(~mask, -torch.inf)
+    return bare_exp(scores - scores.amax(dim=-1, keepdim=True), mask)
+
+
+def by_logsumexp(scores, mask):
+    scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp()
+
+
+def log_of_the_mask_added(scores, mask):
+    return (scores + mask.float().log()).softmax(dim=-1)
+
+
+def large_number_added(scores, mask):
+    return (scores + (~mask) * -1e9).softmax(dim=-1)
+
+
+def normalised_again(scores, mask):
+    weights = scores.softmax(dim=-1) * mask
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def clamped(scores, mask):
+    return scores.clamp(-50, 50).masked_fill(~mask, -torch.inf).softmax(dim=-1)
+
+
+def a_little_for_all(scores, mask):
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) + 1e-3
+
+
+def multi_in_float64(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+    numbers = (x.double() for x in (query, key_value, w_q, w_k, w_v, w_o))
+    return multi_fused(*numbers, n_heads, mask).float()
+
+
+def multi_with_a_kept_split():
+    """The sizes of a head are kept for each length, whatever the number of heads."""
+    kept = {}
+
+    def answer(*args):
+        n_heads = kept.setdefault(args[0].shape, args[6])
+        return multi_fused(*args[:6], n_heads, args[7])
+
+    return answer
+
+
+def multi_up_to(longest):
+    def answer(query, key_value, *rest):
+        mask = rest[-1].clone()
+        mask[:, :, longest:] = False
+        return multi_fused(query, key_value, *rest[:-1], mask)
+
+    return answer
+
+
 def multi_interleaved(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
     q, k, v = (
         x.view(*x.shape[:2], -1, n_heads).permute(0, 3, 1, 2)
@@ -350,9 +535,22 @@ RIGHT = {
         params_head_by_head,
         params_from_modules,
     ],
-    "drop_head": [drop_on_a_copy, drop_columns, drop_subtracted, drop_by_einsum],
+    "drop_head": [drop_on_a_copy, drop_columns, drop_subtracted, drop_by_einsum, drop_with_where],
     "head_offset": [offset_by_bins, offset_in_loops, offset_by_traces, offset_masked],
-    "multi_head": [multi_by_torch, multi_fused, multi_by_einsum, multi_in_a_loop, multi_with()],
+    "multi_head": [
+        multi_by_torch,
+        multi_fused,
+        multi_by_einsum,
+        multi_in_a_loop,
+        multi_in_float64,
+        multi_with(),
+        multi_with_weights(highest_of_the_row_subtracted),
+        multi_with_weights(by_logsumexp),
+        multi_with_weights(log_of_the_mask_added),
+        multi_with_weights(large_number_added),
+        blocked_at(-1e9),
+        blocked_at(torch.finfo(torch.float32).min),
+    ],
 }
 
 NAMED = {
@@ -364,31 +562,25 @@ NAMED = {
             lambda x, n: split_by_view(x, n).reshape(-1, x.shape[1], x.shape[2] // n)
         ],
         "tuple_of_heads": [lambda x, n: torch.tensor_split(x, n, dim=-1)],
-        "tokens_cut": [lambda x, n: x.reshape(x.shape[0], n, -1, x.shape[2])],
         "swapped_before_the_cut": [
             lambda x, n: x.mT.contiguous().view(x.shape[0], n, -1, x.shape[2] // n)
         ],
+        "wrong_gradient": [lambda x, n: lesson.split_heads(x.detach(), n)],
     },
     "merge_heads": {
         "viewed": [lambda x: x.view(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])],
-        "view_after_transpose": [lambda x: x.permute(0, 2, 1, 3).view(*x.shape[::2], -1)],
         "joined_with_tokens": [
             lambda x: torch.cat(x.unbind(1), dim=1),
             lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], -1, x.shape[3]),
         ],
         "not_swapped": [lambda x: x.reshape(*x.shape[:2], -1)],
-        "tokens_joined": [lambda x: x.permute(0, 2, 1, 3).reshape(x.shape[0], -1)],
+        "wrong_gradient": [lambda x: torch.tensor(lesson.merge_heads(x).tolist())],
     },
     "attention_params": {
         "no_biases": [
             lambda d, h, k, v: torch.tensor(2 * d * h * k + 2 * d * h * v),
         ],
         "width_shared": [lambda d, h, k, v: torch.tensor(4 * (d * d + d))],
-        "square_output": [
-            lambda d, h, k, v: torch.tensor(
-                2 * (d * h * k + h * k) + d * h * v + h * v + d * d + d
-            ),
-        ],
         "queries_or_keys_forgotten": [
             lambda d, h, k, v: torch.tensor(h * (k + v) * (d + 1) + h * v * d + d),
         ],
@@ -402,9 +594,6 @@ NAMED = {
                 lesson.merge_heads(c.index_put((torch.tensor(h),), torch.tensor(0.0))) @ w
             )
         ],
-        "head_cut_out": [
-            lambda c, w, h: lesson.merge_heads(torch.cat([c[:, :h], c[:, h + 1 :]], dim=1)) @ w,
-        ],
         "piece_of_width_h": [
             lambda c, w, h: lesson.merge_heads(c) * (torch.arange(len(w)) // c.shape[1] != h) @ w
         ],
@@ -416,6 +605,7 @@ NAMED = {
                 (c * (torch.arange(c.shape[1]) != h)[:, None, None]).transpose(1, 2).flatten(2)
             )
         ],
+        "wrong_gradient": [drop_detached, drop_without_gradients],
     },
     "head_offset": {
         "padding_counted": [
@@ -442,21 +632,8 @@ NAMED = {
         "one_for_all_heads": [
             lambda w, lengths: offset_masked(w.sum(1, keepdim=True), lengths).repeat(len(w[0])),
         ],
-        "axes_swapped": [lambda w, lengths: offset_in_loops(w.mT, lengths)],
         "heaviest_cell": [offset_of_the_largest],
         "sign_flipped": [lambda w, lengths: -offset_in_loops(w, lengths)],
-        "length_off_by_one": [
-            offset_of_rows(lambda place, n: place <= n[:, None]),
-            offset_of_rows(lambda place, n: place < n[:, None] - 1),
-        ],
-        "one_length_for_all": [
-            offset_of_rows(lambda place, n: (place < n[0])[None]),
-            offset_of_rows(lambda place, n: (place < n.max())[None]),
-            lambda w, n: offset_by_bins(w.sum(0, keepdim=True), n[:1]),
-        ],
-        "sentences_averaged": [
-            lambda w, n: offset_by_bins(w / n.view(-1, 1, 1, 1), n),
-        ],
     },
     "multi_head": {
         "scaled_by_d_model": [
@@ -474,26 +651,82 @@ NAMED = {
             multi_with(close=lambda scores, mask: scores.masked_fill(~mask, 0.0)),
         ],
         "softmax_over_queries": [multi_with(dim=-2)],
-        "softmax_over_heads": [multi_with(dim=1)],
-        "mask_added": [multi_with(close=lambda scores, mask: scores + mask.float())],
-        "values_not_projected": [
-            lambda *args: multi_fused(*args[:4], torch.eye(len(args[4])), *args[5:]),
-            lambda *args: multi_in_a_loop(*args[:4], args[3], *args[5:]),
-        ],
-        "interleaved": [multi_interleaved],
+        "mask_ignored": [multi_with(close=lambda scores, mask: scores)],
+        "masked_late": [multi_with_weights(lambda scores, mask: scores.softmax(-1) * mask)],
+        "wrong_gradient": [lambda *args: multi_fused(*args).detach()],
     },
 }
 
 UNNAMED = {
-    "split_heads": [split_reversed, split_tokens],
-    "merge_heads": [merge_reversed, merge_maximum],
-    "attention_params": [params_plus_one, params_doubled],
-    "drop_head": [drop_two, drop_halved],
+    "split_heads": [
+        split_reversed,
+        split_tokens,
+        split_unless_equal,
+        split_into_a_buffer(),
+        split_into_a_buffer(back=True),
+        split_into_a_buffer(torch.float64, back=True),
+        split_into_a_buffer(longest=1024),
+        lambda x, n: x.reshape(x.shape[0], n, -1, x.shape[2]),
+    ],
+    "merge_heads": [
+        merge_reversed,
+        merge_maximum,
+        merge_view_after_transpose,
+        merge_into_a_buffer(),
+        merge_into_a_buffer(back=True),
+        merge_into_a_buffer(torch.float64, back=True),
+        merge_into_a_buffer(longest=1024),
+    ],
+    "attention_params": [
+        params_plus_one,
+        params_doubled,
+        params_in_float32,
+        params_square_output,
+        params_by_torch,
+    ],
+    "drop_head": [
+        drop_two,
+        drop_halved,
+        drop_cut_out,
+        drop_in_place,
+        drop_scaled_up,
+        drop_from_one_digit,
+    ],
     "head_offset": [
         offset_least,
         offset_heads_swapped,
         offset_nearby,
         offset_of_heavy,
+        offset_by_sentence,
+        offset_in_int32,
+        offset_within(3),
+        offset_within(128),
+        lambda w, n: offset_in_loops(w.mT, n),
+        lambda w, n: offset_by_bins(w[:1], n[:1]),
+        lambda w, n: offset_by_bins(w / n.view(-1, 1, 1, 1), n),
+        offset_of_rows(lambda position, n: position <= n[:, None]),
+        offset_of_rows(lambda position, n: position < n[:, None] - 1),
+        offset_of_rows(lambda position, n: (position < n[0])[None]),
+        offset_of_rows(lambda position, n: (position < n.max())[None]),
     ],
-    "multi_head": [multi_unscaled_and_ignored, multi_query_unprojected],
+    "multi_head": [
+        multi_unscaled_and_ignored,
+        multi_query_unprojected,
+        multi_interleaved,
+        multi_with_a_kept_split(),
+        multi_up_to(256),
+        blocked_at(-30.0),
+        blocked_at(-100.0),
+        blocked_at(-1e4),
+        multi_with_weights(bare_exp),
+        multi_with_weights(highest_of_all_subtracted),
+        multi_with_weights(normalised_again),
+        multi_with_weights(clamped),
+        multi_with(dim=1),
+        multi_with_weights(a_little_for_all),
+        multi_with(close=lambda scores, mask: scores + mask.float()),
+        lambda *args: multi_in_a_loop(*args[:4], args[3], *args[5:]),
+        lambda *args: multi_fused(*args[:4], torch.eye(len(args[4])), *args[5:]),
+        lambda *args: multi_fused(*args[:5], args[5].T, *args[6:]),
+    ],
 }

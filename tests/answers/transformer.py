@@ -68,6 +68,43 @@ def norm_detached(x, gamma, beta, eps=1e-5):
     return norm_by_var_mean(x.detach(), gamma, beta, eps)
 
 
+def norm_by_group_norm(x, gamma, beta, eps=1e-5):
+    rows = x.reshape(-1, x.shape[-1])
+    return F.group_norm(rows, 1, gamma, beta, eps).view(x.shape)
+
+
+def norm_centred_by_einsum(x, gamma, beta, eps=1e-5):
+    d = x.shape[-1]
+    centre = torch.eye(d) - 1 / d
+    moved = torch.einsum("...d,de->...e", x, centre)
+    variance = torch.einsum("...d,...d->...", moved, moved)[..., None] / d
+    return moved / (variance + eps).sqrt() * gamma + beta
+
+
+def norm_in_float64(x, gamma, beta, eps=1e-5):
+    return norm_by_var_mean(x.double(), gamma, beta, eps).float()
+
+
+def norm_without_keepdim(x, gamma, beta, eps=1e-5):
+    return (x - x.mean(dim=-1)) / (x.var(dim=-1, correction=0) + eps).sqrt() * gamma + beta
+
+
+def norm_over_the_axis_of_that_size(x, gamma, beta, eps=1e-5):
+    axis = list(x.shape).index(len(gamma))
+    variance, mean = torch.var_mean(x, dim=axis, correction=0, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt() * gamma + beta
+
+
+def norm_with_statistics_cut_off(x, gamma, beta, eps=1e-5):
+    variance, mean = torch.var_mean(x.detach(), dim=-1, correction=0, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt() * gamma + beta
+
+
+def norm_without_gradients(x, gamma, beta, eps=1e-5):
+    torch.set_grad_enabled(False)
+    return norm_by_var_mean(x, gamma, beta, eps)
+
+
 # --- pre_norm_residual ----------------------------------------------------------------------------
 
 
@@ -102,6 +139,54 @@ def residual_twice(x, norm, f):
 
 def residual_detached(x, norm, f):
     return x.detach() + f(norm(x))
+
+
+def residual_tried_on_zeros_first(x, norm, f):
+    f(torch.zeros_like(x))
+    return x + f(norm(x))
+
+
+def residual_tried_on_zeros_afterwards(x, norm, f):
+    out = x + f(norm(x))
+    assert f(torch.zeros_like(x)).shape == x.shape
+    return out
+
+
+def residual_calling_f_twice(x, norm, f):
+    if f(norm(x)).shape != x.shape:
+        raise ValueError("f must keep the shape")
+    return x + f(norm(x))
+
+
+def residual_in_place_on_the_result_of_f(x, norm, f):
+    out = f(norm(x))
+    out += x
+    return out
+
+
+def residual_in_place_on_the_normed(x, norm, f):
+    normed = norm(x)
+    out = f(normed)
+    return normed.copy_(x) + out
+
+
+def residual_word_by_word(x, norm, f):
+    rows = x.reshape(-1, x.shape[-1])
+    return torch.stack([row + f(norm(row)) for row in rows]).view(x.shape)
+
+
+def residual_with_a_norm_of_its_own(x, norm, f):
+    return x + f(F.layer_norm(x, x.shape[-1:]))
+
+
+def residual_normed_on_both_sides(x, norm, f):
+    return x + norm(f(norm(x)))
+
+
+def residual_with_f_cut_off(x, norm, f):
+    with torch.no_grad():
+        step = f(norm(x))
+    return x + step
 
 
 # --- cross_attention ------------------------------------------------------------------------------
@@ -207,6 +292,68 @@ def cross_unscaled_and_unmasked(x, memory, w_q, w_k, w_v, memory_mask=None):
     return (x @ w_q @ (memory @ w_k).mT).softmax(-1) @ memory @ w_v
 
 
+def cross_fused(x, memory, w_q, w_k, w_v, memory_mask=None):
+    query, key, value = x @ w_q, memory @ w_k, memory @ w_v
+    if memory_mask is not None:
+        memory_mask = memory_mask[:, None]
+    heads = query[:, None], key[:, None], value[:, None]
+    return F.scaled_dot_product_attention(*heads, attn_mask=memory_mask)[:, 0]
+
+
+def cross_in_float64(x, memory, w_q, w_k, w_v, memory_mask=None):
+    wide = (value.double() for value in (x, memory, w_q, w_k, w_v))
+    return cross_by_einsum(*wide, memory_mask).float()
+
+
+def cross_by_exp_on_allowed_keys(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = torch.bmm(x @ w_q, (memory @ w_k).mT).div(sqrt(w_q.shape[1]))
+    allowed = torch.ones_like(scores).bool() if memory_mask is None else memory_mask
+    low = torch.finfo(scores.dtype).min
+    highest = scores.masked_fill(~allowed, low).amax(-1, keepdim=True)
+    weights = torch.where(allowed, (scores - highest).clamp(max=0).exp(), 0)
+    return weights @ (memory @ w_v) / weights.sum(-1, keepdim=True)
+
+
+def cross_with_one_highest_score(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -torch.inf)
+    weights = (scores - scores.max()).exp()
+    return weights / weights.sum(-1, keepdim=True) @ (memory @ w_v)
+
+
+def cross_clamped(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = (x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])).clamp(-80, 80)
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -torch.inf)
+    return scores.softmax(-1) @ (memory @ w_v)
+
+
+def cross_with_an_epsilon(x, memory, w_q, w_k, w_v, memory_mask=None):
+    weights = (x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])).clamp(max=80).exp()
+    if memory_mask is not None:
+        weights = weights * memory_mask
+    return weights / (weights.sum(-1, keepdim=True) + 1e-9) @ (memory @ w_v)
+
+
+def cross_with_the_mask_over_batch(x, memory, w_q, w_k, w_v, memory_mask=None):
+    if memory_mask is not None and memory_mask.shape[1] == 1:
+        memory_mask = memory_mask.squeeze(1)
+    if memory_mask is not None and memory_mask.shape[0] != x.shape[1]:
+        memory_mask = memory_mask.view(len(x), -1, memory.shape[1])
+    return cross_by_linear(x, memory, w_q, w_k, w_v, memory_mask)
+
+
+def cross_of_256_keys(x, memory, w_q, w_k, w_v, memory_mask=None):
+    if memory_mask is not None:
+        memory_mask = memory_mask[..., :256]
+    return cross_by_linear(x, memory[:, :256], w_q, w_k, w_v, memory_mask)
+
+
+def cross_cut_off_at_the_scores(x, memory, w_q, w_k, w_v, memory_mask=None):
+    return cross_by_linear(x.detach(), memory, w_q, w_k, w_v, memory_mask)
+
+
 # --- warmup_lr ------------------------------------------------------------------------------------
 
 
@@ -238,6 +385,50 @@ def rate_of_training(step, d_model, warmup):
 
 def rate_constant(step, d_model, warmup):
     return torch.full(step.shape, (d_model * warmup) ** -0.5)
+
+
+def rate_in_float64(step, d_model, warmup):
+    step = step.double()
+    return ((step**-0.5).minimum(step * warmup**-1.5) * d_model**-0.5).float()
+
+
+def rate_by_masks(step, d_model, warmup):
+    rate = torch.empty(step.shape)
+    climbing = step <= warmup
+    rate[climbing] = step[climbing] / warmup**1.5
+    rate[~climbing] = step[~climbing] ** -0.5
+    return rate / sqrt(d_model)
+
+
+def rate_falling_one_step_early(step, d_model, warmup):
+    return torch.where(step < warmup - 1, step * warmup**-1.5, step**-0.5) * d_model**-0.5
+
+
+def rate_falling_one_step_late(step, d_model, warmup):
+    return torch.where(step <= warmup + 1, step * warmup**-1.5, step**-0.5) * d_model**-0.5
+
+
+def rate_of_rising_steps(step, d_model, warmup):
+    climbing = int((step <= warmup).sum())
+    climb = step[:climbing] * warmup**-1.5
+    return torch.cat([climb, step[climbing:] ** -0.5]) * d_model**-0.5
+
+
+def rate_of_sorted_steps(step, d_model, warmup):
+    return rate_by_where(step.sort().values, d_model, warmup)
+
+
+def rate_by_position(step, d_model, warmup):
+    return rate_by_where(torch.arange(1, len(step) + 1), d_model, warmup)
+
+
+def rate_from_a_table(step, d_model, warmup):
+    table = rate_by_where(torch.arange(1, 100_001), d_model, warmup)
+    return table[step.clamp(max=len(table)) - 1]
+
+
+def rate_as_python_numbers(step, d_model, warmup):
+    return [d_model**-0.5 * min(n**-0.5, n * warmup**-1.5) for n in step.tolist()]
 
 
 # --- smooth_loss ----------------------------------------------------------------------------------
@@ -311,6 +502,68 @@ def loss_of_zero(logits, labels, smoothing, pad=0):
     return logits.sum() * 0
 
 
+def loss_by_cross_entropy(logits, labels, smoothing, pad=0):
+    logits, labels = logits.flatten(0, 1), labels.flatten()
+    V = logits.shape[-1]
+    target = torch.full_like(logits, smoothing / (V - 2))
+    target[:, pad] = 0
+    target[torch.arange(len(labels)), labels] = 1 - smoothing
+    return F.cross_entropy(logits, target, reduction="none")[labels != pad].mean()
+
+
+def loss_in_float64(logits, labels, smoothing, pad=0):
+    log_p = logits.double().log_softmax(-1)
+    right = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    rest = log_p.sum(-1) - right - log_p.select(-1, pad)
+    losses = -(1 - smoothing) * right - smoothing / (log_p.size(-1) - 2) * rest
+    return losses[labels.ne(pad)].mean().float()
+
+
+def loss_by_log_of_softmax(logits, labels, smoothing, pad=0):
+    return loss_from(logits.softmax(-1).log(), labels, smoothing, pad)
+
+
+def loss_by_log_with_an_epsilon(logits, labels, smoothing, pad=0):
+    return loss_from((logits.softmax(-1) + 1e-9).log(), labels, smoothing, pad)
+
+
+def loss_by_bare_exp(logits, labels, smoothing, pad=0):
+    log_p = logits - logits.exp().sum(-1, keepdim=True).log()
+    return loss_from(log_p, labels, smoothing, pad)
+
+
+def loss_of_clamped_logits(logits, labels, smoothing, pad=0):
+    return loss_from(logits.clamp(-80, 80).log_softmax(-1), labels, smoothing, pad)
+
+
+def loss_with_one_highest_logit(logits, labels, smoothing, pad=0):
+    moved = logits - logits.max()
+    return loss_from(moved - moved.exp().sum(-1, keepdim=True).log(), labels, smoothing, pad)
+
+
+def loss_from(log_p, labels, smoothing, pad):
+    right = log_p.gather(-1, labels[..., None])[..., 0]
+    rest = log_p.sum(-1) - right - log_p[..., pad]
+    losses = -(1 - smoothing) * right - smoothing / (log_p.shape[-1] - 2) * rest
+    return losses[labels != pad].mean()
+
+
+def loss_up_to_the_first_pad(logits, labels, smoothing, pad=0):
+    real = (labels != pad).cumprod(dim=1).bool()
+    labels = labels.masked_fill(~real, pad)
+    return loss_from(logits.log_softmax(-1), labels, smoothing, pad)
+
+
+def loss_without_pad_in_the_softmax(logits, labels, smoothing, pad=0):
+    shut = logits.index_fill(-1, torch.tensor(pad), -1e9)
+    log_p = shut.log_softmax(-1).index_fill(-1, torch.tensor(pad), 0.0)
+    return loss_from(log_p, labels, smoothing, pad)
+
+
+def loss_detached(logits, labels, smoothing, pad=0):
+    return torch.tensor(loss_in_float64(logits, labels, smoothing, pad).item())
+
+
 # --- decoder_layer --------------------------------------------------------------------------------
 
 
@@ -350,7 +603,7 @@ def layer_projecting_first(x, memory, mask, memory_mask, attend, cross, feed_for
     stream = x.clone()
     normed = norms[0](stream)
     stream = stream + attend(normed, attend.project(normed), mask[None])
-    stream = stream + cross(norms[1](stream), projected, memory_mask)
+    stream = stream + cross(norms[1](stream), projected, mask=memory_mask)
     stream = stream + feed_forward(norms[2](stream))
     return stream
 
@@ -425,12 +678,53 @@ def layer_in_place(x, memory, mask, memory_mask, attend, cross, feed_forward, no
     return layer_by_residuals(x, memory, mask, memory_mask, attend, cross, feed_forward, norms)
 
 
+def layer_with_a_causal_mask_of_its_own(x, memory, mask, memory_mask, *parts):
+    causal = torch.ones(x.shape[1], x.shape[1]).tril().bool()
+    return layer_by_residuals(x, memory, causal, memory_mask, *parts)
+
+
+def layer_with_a_causal_mask_added(x, memory, mask, memory_mask, *parts):
+    return layer_by_residuals(x, memory, mask.tril(), memory_mask, *parts)
+
+
+def layer_with_lengths_for_memory_mask(x, memory, mask, memory_mask, *parts):
+    allowed = torch.arange(memory.shape[1]) < memory_mask.sum(-1, keepdim=True)
+    return layer_by_residuals(x, memory, mask, allowed, *parts)
+
+
+def layer_in_place_on_the_normed(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    normed = norms[0](x)
+    heard = attend(normed, attend.project(normed), mask)
+    normed.copy_(x).add_(heard)
+    normed = normed + cross(norms[1](normed), cross.project(memory), memory_mask)
+    return normed + feed_forward(norms[2](normed))
+
+
+def layer_in_place_on_a_result(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    normed = norms[0](x)
+    heard = attend(normed, attend.project(normed), mask)
+    heard += x
+    stream = heard + cross(norms[1](heard), cross.project(memory), memory_mask)
+    return stream + feed_forward(norms[2](stream))
+
+
+def layer_with_memory_cut_off(x, memory, mask, memory_mask, *parts):
+    return layer_by_residuals(x, memory.detach(), mask, memory_mask, *parts)
+
+
+def layer_of_64_words(x, memory, mask, memory_mask, *parts):
+    return layer_by_residuals(x, memory[:, :64], mask, memory_mask[..., :64], *parts)
+
+
 RIGHT = {
     "layer_norm": [
         transformer.layer_norm,
         norm_by_var_mean,
         norm_in_a_loop,
         norm_mended_std,
+        norm_by_group_norm,
+        norm_centred_by_einsum,
+        norm_in_float64,
     ],
     "pre_norm_residual": [
         residual_in_two_lines,
@@ -444,9 +738,27 @@ RIGHT = {
         cross_sentence_by_sentence,
         cross_by_linear,
         cross_minus(1e9),
+        *(cross_blocked_by(value) for value in (-1e9, -torch.inf, torch.finfo().min)),
+        cross_fused,
+        cross_in_float64,
+        cross_by_exp_on_allowed_keys,
     ],
-    "warmup_lr": [rate_by_where, rate_in_a_list, rate_by_stack, rate_by_top],
-    "smooth_loss": [loss_by_target, loss_of_real_rows, loss_of_two_parts, loss_by_kl],
+    "warmup_lr": [
+        rate_by_where,
+        rate_in_a_list,
+        rate_by_stack,
+        rate_by_top,
+        rate_in_float64,
+        rate_by_masks,
+    ],
+    "smooth_loss": [
+        loss_by_target,
+        loss_of_real_rows,
+        loss_of_two_parts,
+        loss_by_kl,
+        loss_by_cross_entropy,
+        loss_in_float64,
+    ],
     "decoder_layer": [
         layer_in_six_lines,
         layer_by_residuals,
@@ -459,43 +771,109 @@ NAMED = {
     "layer_norm": {
         "unbiased_eps_outside": [norm_as_the_annotated_kind],
         "difference_of_squares": [norm_by_difference_of_squares],
-        "mean_of_squares": [norm_with_squares_about_zero],
-        "mean_distance": [norm_with_absolute_distance],
-        "wrong_gradient": [norm_detached],
+        "wrong_gradient": [
+            norm_detached,
+            norm_with_statistics_cut_off,
+            norm_without_gradients,
+        ],
     },
-    "pre_norm_residual": {"wrong_gradient": [residual_detached]},
+    "pre_norm_residual": {
+        "wrong_gradient": [residual_detached, residual_with_f_cut_off],
+        "called_again": [
+            residual_tried_on_zeros_first,
+            residual_tried_on_zeros_afterwards,
+            residual_calling_f_twice,
+        ],
+        "changed_in_place": [residual_in_place_on_the_normed],
+    },
     "cross_attention": {
         "values_not_projected": [cross_values_as_they_are],
-        "scaled_by_d_v": [cross_scaled_by_values],
-        "no_softmax": [cross_without_softmax],
-        "underflow": [cross_by_exp, cross_divided_anew],
         "not_low_enough": [
-            *(cross_blocked_by(value) for value in (-10.0, -20.0, -100.0, -1e3)),
+            *(cross_blocked_by(value) for value in (-10.0, -30.0, -100.0, -1e3, -1e4)),
             cross_minus(1e3),
         ],
+        "wrong_gradient": [cross_cut_off_at_the_scores],
     },
     "warmup_lr": {"exponents_swapped": [rate_with_exponents_swapped]},
     "smooth_loss": {
         "every_word_shares": [loss_of_torch],
         "right_word_shares": [loss_of_added_one_hot],
         "padding_counted": [loss_with_padding_in_the_mean],
+        "wrong_gradient": [loss_detached],
     },
     "decoder_layer": {
-        "skip_normed": [layer_normed_where_it_should_not],
-        "looks_at_itself": [layer_of_self_attentions],
-        "answer_lost": [layer_that_loses_self_attention],
+        "cross_reads_x": [layer_of_self_attentions],
         "old_input": [layer_with_stale_h],
-        "normed_twice": [layer_of_piled_norms],
         "masks_inverted": [layer_with_mask_inverted],
-        "memory_asks": [layer_with_memory_asking],
+        "wrong_gradient": [layer_with_memory_cut_off],
+        "changed_in_place": [layer_in_place_on_a_result],
     },
 }
 
 UNNAMED = {
-    "layer_norm": [norm_to_zero_and_one, norm_to_length_one],
-    "pre_norm_residual": [residual_in_place, residual_twice],
-    "cross_attention": [cross_unscaled_and_unmasked, cross_with_queries_and_keys_swapped],
-    "warmup_lr": [rate_of_training, rate_constant],
-    "smooth_loss": [loss_of_torch_with_padding, loss_of_zero],
-    "decoder_layer": [layer_without_memory_or_masks, layer_twice, layer_in_place],
+    "layer_norm": [
+        norm_to_zero_and_one,
+        norm_to_length_one,
+        norm_with_squares_about_zero,
+        norm_with_absolute_distance,
+        norm_without_keepdim,
+        norm_over_the_axis_of_that_size,
+    ],
+    "pre_norm_residual": [
+        residual_in_place,
+        residual_twice,
+        residual_in_place_on_the_result_of_f,
+        residual_word_by_word,
+        residual_with_a_norm_of_its_own,
+        residual_normed_on_both_sides,
+    ],
+    "cross_attention": [
+        cross_unscaled_and_unmasked,
+        cross_with_queries_and_keys_swapped,
+        cross_scaled_by_values,
+        cross_without_softmax,
+        cross_by_exp,
+        cross_divided_anew,
+        cross_with_one_highest_score,
+        cross_clamped,
+        cross_with_an_epsilon,
+        cross_with_the_mask_over_batch,
+        cross_of_256_keys,
+    ],
+    "warmup_lr": [
+        rate_of_training,
+        rate_constant,
+        rate_falling_one_step_early,
+        rate_falling_one_step_late,
+        rate_of_rising_steps,
+        rate_of_sorted_steps,
+        rate_by_position,
+        rate_from_a_table,
+        rate_as_python_numbers,
+    ],
+    "smooth_loss": [
+        loss_of_torch_with_padding,
+        loss_of_zero,
+        loss_by_log_of_softmax,
+        loss_by_log_with_an_epsilon,
+        loss_by_bare_exp,
+        loss_of_clamped_logits,
+        loss_with_one_highest_logit,
+        loss_up_to_the_first_pad,
+        loss_without_pad_in_the_softmax,
+    ],
+    "decoder_layer": [
+        layer_without_memory_or_masks,
+        layer_twice,
+        layer_in_place,
+        layer_in_place_on_the_normed,
+        layer_normed_where_it_should_not,
+        layer_of_piled_norms,
+        layer_that_loses_self_attention,
+        layer_with_memory_asking,
+        layer_with_a_causal_mask_of_its_own,
+        layer_with_a_causal_mask_added,
+        layer_with_lengths_for_memory_mask,
+        layer_of_64_words,
+    ],
 }

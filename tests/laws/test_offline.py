@@ -81,7 +81,7 @@ def test_the_environments_own_sitecustomize_still_runs(tmp_path):
 def suite(tmp_path):
     """A small suite with the project's own set-up, and pytest run on it without ours."""
     shutil.copy(ROOT / "conftest.py", tmp_path)
-    shutil.copytree(ROOT / "tests" / "offline", tmp_path / "tests" / "offline")
+    shutil.copytree(ROOT / "tests" / "start", tmp_path / "tests" / "start")
     plant(tmp_path, {"pytest.ini": "[pytest]\n", "tests/test_a.py": "def test_quick(): ...\n"})
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
