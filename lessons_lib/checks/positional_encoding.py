@@ -1,17 +1,35 @@
 """The exercises of lesson 6, as data: reference, cases, known mistakes, hints."""
 
+from inspect import signature
 from math import cos, sin, sqrt
 
 import torch
 
-from lessons_lib.checks.exercise import Case, Exercise, Misconception
+from lessons_lib.checks.diagnosis import first_difference
+from lessons_lib.checks.exercise import Case, Exercise, Misconception, Property
 from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
 
 
-def speeds(d_model, exponent=lambda i: 2 * i, base=10000.0):
+def speeds(d_model, exponent=lambda i: 2 * i):
     """How far each clock turns in a position: (d_model/2,)."""
-    return torch.tensor([base ** (-exponent(i) / d_model) for i in range(d_model // 2)])
+    return torch.tensor([10000.0 ** (-exponent(i) / d_model) for i in range(d_model // 2)])
+
+
+def right_for_large(slug, sentence, oracle, returned, args):
+    """A law for a large table or matrix. It compares loosely: float32 rounds large angles."""
+
+    def counterexample(answer):
+        got, expected = answer(*args), oracle(*args)
+        if got.shape != expected.shape:
+            shapes = (("expected", str(tuple(expected.shape))), ("got", str(tuple(got.shape))))
+            return (("where", f"shape of {returned}"), *shapes)
+        wrong = ~torch.isclose(got, expected, rtol=0, atol=1e-2)  # NaN is wrong
+        return first_difference(returned, wrong, got, expected) if wrong.any() else None
+
+    names = signature(oracle).parameters
+    idea = ", ".join(f"{name} {value}" for name, value in zip(names, args, strict=True))
+    return Property(slug, idea, sentence, counterexample)
 
 
 # --- positional_encoding --------------------------------------------------------------------------
@@ -62,6 +80,17 @@ positional_encoding = Exercise(
         Case("more clocks", (11, 6)),
         Case("as many positions as columns", (8, 8)),
         Case("fewer positions than columns", (5, 12)),
+        Case("as many positions as before, fewer columns", (5, 6)),
+        Case("fewer positions than before, as many columns", (2, 6)),
+    ),
+    properties=(
+        right_for_large(
+            "long_table",
+            "Your short tables are right, a table of 5,200 positions is not.",
+            position_by_position,
+            "encoding",
+            (5200, 2),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -73,7 +102,7 @@ positional_encoding = Exercise(
         ),
         Misconception(
             "cosine_first",
-            "Sine and cosine have changed places: column 0 is a sine.",
+            "Your cosines stand before their sines; column 2i holds the sine.",
             clock_table(torch.cos, torch.sin),
         ),
         Misconception(
@@ -88,43 +117,23 @@ positional_encoding = Exercise(
         ),
         Misconception(
             "exponent_doubled",
-            "Your exponent is 4i/d_model: the 2 is in it twice.",
+            "Your exponent is 4i/d_model; it is 2i/d_model for clock i.",
             clock_table(exponent=lambda i: 4 * i),
         ),
         Misconception(
             "faster_and_faster",
-            "Your clocks get faster from left to right: the exponent lacks its minus.",
+            "Your clocks get faster from left to right; the exponent is -2i/d_model.",
             clock_table(exponent=lambda i: -2 * i),
         ),
         Misconception(
             "faster_and_faster",
-            "Your clocks get faster from left to right: the exponent lacks its minus.",
+            "Your clocks get faster from left to right; the exponent is -2i/d_model.",
             faster_in_float32,
-        ),
-        Misconception(
-            "one_speed",
-            "All your clocks have the same speed.",
-            clock_table(exponent=lambda i: 0),
         ),
         Misconception(
             "from_one",
             "Your positions start at 1; the first one is 0.",
             clock_table(first=1),
-        ),
-        Misconception(
-            "only_sines",
-            "Your columns are all sines.",
-            clock_table(cosines=torch.sin),
-        ),
-        Misconception(
-            "angles_only",
-            "You return the angles themselves, without sine and cosine.",
-            clock_table(lambda turned: turned, lambda turned: turned),
-        ),
-        Misconception(
-            "transposed",
-            "Positions and columns have changed places.",
-            lambda T, d_model: position_by_position(T, d_model).T,
         ),
     ),
     hints=(
@@ -183,6 +192,17 @@ shift_matrix = Exercise(
         Case("three steps", (3, 6)),
         Case("no step", (0, 4)),
         Case("two steps back", (-2, 8)),
+        Case("as many steps as columns", (6, 6)),
+        Case("a hundred steps", (100, 4)),
+    ),
+    properties=(
+        right_for_large(
+            "slow_clocks",
+            "Your matrix is right for a few clocks, but not for 64, most of them slow.",
+            two_corners,
+            "matrix",
+            (5, 128),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -192,7 +212,7 @@ shift_matrix = Exercise(
         ),
         Misconception(
             "backwards",
-            "Your matrix turns the clocks back: k positions before, not after.",
+            "Your matrix leads k positions back, not further.",
             shifting(lambda k, d_model: -k * speeds(d_model)),
         ),
         Misconception(
@@ -202,53 +222,33 @@ shift_matrix = Exercise(
         ),
         Misconception(
             "quarter_turn",
-            "Sine and cosine have changed places: for k = 0 nothing may move.",
+            "Your sines stand where the cosines belong: for k = 0 nothing may move.",
             shifting(lambda k, d_model: torch.pi / 2 - k * speeds(d_model)),
         ),
         Misconception(
             "quarter_turn",
-            "Sine and cosine have changed places: for k = 0 nothing may move.",
+            "Your sines stand where the cosines belong: for k = 0 nothing may move.",
             lambda k, d_model: two_corners(k, d_model).roll(d_model // 2, dims=0),
         ),
         Misconception(
-            "no_way_back",
-            "A negative k leads back; your matrix does not.",
+            "no_sign",
+            "For a negative k you return the matrix of -k, which leads further.",
             lambda k, d_model: two_corners(abs(k), d_model),
         ),
         Misconception(
             "no_way_back",
-            "A negative k leads back; your matrix does not.",
+            "For a negative k you return the identity; it leads back.",
             lambda k, d_model: two_corners(max(k, 0), d_model),
         ),
         Misconception(
-            "one_step",
-            "Your matrix goes one position further, whatever k is.",
-            shifting(lambda k, d_model: speeds(d_model)),
-        ),
-        Misconception(
-            "one_speed",
-            "All clocks turn alike in your matrix; each has its own speed.",
-            shifting(lambda k, d_model: k * torch.ones(d_model // 2)),
-        ),
-        Misconception(
             "power_of_elements",
-            "You raised each number to the power k; wanted is one step k times.",
+            "Your matrix is one step with each number to the power k.",
             lambda k, d_model: two_corners(1, d_model) ** k,
-        ),
-        Misconception(
-            "times_k",
-            "Your matrix is k times one step: that makes the clocks longer.",
-            lambda k, d_model: k * two_corners(1, d_model),
         ),
         Misconception(
             "exponent_halved",
             "Your exponent is i/d_model; it is 2i/d_model for clock i.",
             shifting(lambda k, d_model: k * speeds(d_model, exponent=lambda i: i)),
-        ),
-        Misconception(
-            "exponent_doubled",
-            "Your exponent is 4i/d_model: the 2 is in it twice.",
-            shifting(lambda k, d_model: k * speeds(d_model, exponent=lambda i: 4 * i)),
         ),
     ),
     hints=(
@@ -265,10 +265,10 @@ shift_matrix = Exercise(
 # --- rope -----------------------------------------------------------------------------------------
 
 
-def turned(x, first=0, sign=1.0, exponent=lambda i: 2 * i, step=1):
+def turned(x, first=0, step=1):
     """Rotate the pairs of columns of x (B, T, d), whose first row stands at `first`."""
-    places = first + step * torch.arange(x.shape[-2])
-    angle = sign * places[:, None] * speeds(x.shape[-1], exponent)  # (T, d/2)
+    position = first + step * torch.arange(x.shape[-2])  # (T,)
+    angle = position[:, None] * speeds(x.shape[-1])  # (T, d/2)
     even, odd = x[..., 0::2], x[..., 1::2]  # (B, T, d/2) each
     pair = [even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos()]
     return torch.stack(pair, dim=-1).flatten(-2)  # (B, T, d)
@@ -298,11 +298,10 @@ def roped(
     turn_key=turned,
     turn_value=lambda v: v,
     scale=sqrt,
-    dim=-1,
     start=lambda query, key, first: first,
     causal=False,
 ):
-    """An answer that turns or scales otherwise, sums over another axis, or masks."""
+    """An answer that turns or scales otherwise, counts from elsewhere, or masks."""
 
     def answer(query, key, value, first):
         first = start(query, key, first)
@@ -311,26 +310,22 @@ def roped(
         if causal:
             ahead = torch.arange(key.shape[1]) > first + torch.arange(query.shape[1])[:, None]
             scores = scores.masked_fill(ahead, -torch.inf)
-        return scores.softmax(dim) @ turn_value(value)  # (B, T_q, d)
+        return scores.softmax(dim=-1) @ turn_value(value)  # (B, T_q, d)
 
     return answer
 
 
-def places_added(x, first=0):
-    """Add the sinusoids instead of turning."""
-    table = position_by_position(first + x.shape[1], x.shape[2])
-    return x + table[first:]
-
-
-def case_of_three(seed, B, T_q, T_k, d, first):
+def case_of_three(seed, B, T_q, T_k, d, first, scale=1.0):
     """Query, key, value and where the first query stands."""
     return (
-        normal(seed, B, T_q, d),
-        normal(seed + 1, B, T_k, d),
+        normal(seed, B, T_q, d, scale=scale),
+        normal(seed + 1, B, T_k, d, scale=scale),
         normal(seed + 2, B, T_k, d),
         first,
     )
 
+
+ramp = torch.linspace(-2, 2, 24).view(1, 4, 6)
 
 rope = Exercise(
     id="rope",
@@ -341,9 +336,13 @@ rope = Exercise(
     oracle=with_complex_numbers,
     cases=(
         Case("everything from position 0, one clock", case_of_three(0, 1, 3, 3, 2, 0)),
-        Case("two clocks", case_of_three(3, 2, 3, 5, 4, 0)),
-        Case("one new query, at position 4", case_of_three(6, 2, 1, 5, 6, 4)),
-        Case("two new queries, from position 5", case_of_three(9, 3, 2, 7, 4, 5)),
+        Case("two clocks, keys after the last query", case_of_three(3, 2, 3, 5, 4, 0)),
+        Case("one query, at position 4", case_of_three(6, 2, 1, 5, 6, 4)),
+        Case("the example: one query, at position 3", (ramp[:, 3:], ramp, ramp, 3)),
+        Case("two queries, from position 5", case_of_three(9, 3, 2, 7, 4, 5)),
+        Case("B, T_q, T_k and d are 4", case_of_three(12, 4, 4, 4, 4, 1)),
+        Case("scores of 7,000 and of -7,000", case_of_three(36, 2, 4, 3, 4, 2, scale=80.0)),
+        Case("far behind the last key: position 5,200", case_of_three(18, 1, 2, 3, 2, 5200)),
     ),
     properties=(
         same_gradient(
@@ -355,48 +354,18 @@ rope = Exercise(
     misconceptions=(
         Misconception(
             "values_too",
-            "You turn the values too; they are mixed as they are.",
+            "Your output is what you get when the values are turned, too.",
             roped(turn_value=turned),
         ),
         Misconception(
             "same_start",
-            "Your queries start where the keys start; the first stands at `first`.",
+            "Your queries stand at 0, 1, …; the first one stands at `first`.",
             roped(turn_query=lambda q, first: turned(q)),
         ),
         Misconception(
             "halves",
-            "You pair column i with column i + d/2; neighbours turn together here.",
+            "You turn column i with column i + d/2; here 2i turns with 2i + 1.",
             roped(turned_in_halves, turned_in_halves),
-        ),
-        Misconception(
-            "backwards",
-            "Queries and keys turn the wrong way: a sine has the wrong sign.",
-            roped(lambda q, first: turned(q, first, -1.0), lambda k: turned(k, 0, -1.0)),
-        ),
-        Misconception(
-            "key_backwards",
-            "Query and key turn in opposite directions: that adds up their places.",
-            roped(turn_key=lambda k: turned(k, 0, -1.0)),
-        ),
-        Misconception(
-            "only_queries",
-            "You turn the queries only.",
-            roped(turn_key=lambda k: k),
-        ),
-        Misconception(
-            "only_keys",
-            "You turn the keys only.",
-            roped(turn_query=lambda q, first: q),
-        ),
-        Misconception(
-            "not_turned",
-            "You turn nothing: this is attention without positions.",
-            roped(lambda q, first: q, lambda k: k),
-        ),
-        Misconception(
-            "added",
-            "You add the sinusoids to query and key; RoPE turns them.",
-            roped(places_added, places_added),
         ),
         Misconception(
             "unscaled",
@@ -405,17 +374,12 @@ rope = Exercise(
         ),
         Misconception(
             "divided_by_d",
-            "Your scores are divided by d; wanted is √d.",
+            "Your scores are divided by d, not by √d.",
             roped(scale=lambda d: d),
         ),
         Misconception(
-            "one_too_late",
-            "Your queries stand one position too late; the first stands at `first`.",
-            roped(turn_query=lambda q, first: turned(q, first + 1)),
-        ),
-        Misconception(
             "last_places",
-            "You count the queries from the end of the keys; the first stands at `first`.",
+            "Your last query stands at the last key; the first stands at `first`.",
             roped(start=lambda query, key, first: key.shape[1] - query.shape[1]),
         ),
         Misconception(
@@ -424,39 +388,14 @@ rope = Exercise(
             roped(start=lambda query, key, first: key.shape[1]),
         ),
         Misconception(
-            "keys_moved",
-            "You move the keys by `first`; it is the queries that stand there.",
-            roped(start=lambda query, key, first: -first),
-        ),
-        Misconception(
             "masked",
-            "You mask the keys ahead of a query; here all keys count.",
+            "Keys after a query get no weight from you; here all keys count.",
             roped(causal=True),
         ),
         Misconception(
-            "keys_cut",
-            "You cut the keys off after position `first`; here all keys count.",
-            lambda query, key, value, first: with_complex_numbers(
-                query, key[:, : first + 1], value[:, : first + 1], first
-            ),
-        ),
-        Misconception(
             "all_at_first",
-            "All your queries stand at `first`; the second stands one further.",
+            "All your queries stand at `first`; the second stands at first + 1.",
             roped(turn_query=lambda q, first: turned(q, first, step=0)),
-        ),
-        Misconception(
-            "exponent_halved",
-            "Your exponent is i/d; it is 2i/d for clock i.",
-            roped(
-                lambda q, first: turned(q, first, exponent=lambda i: i),
-                lambda k: turned(k, exponent=lambda i: i),
-            ),
-        ),
-        Misconception(
-            "over_queries",
-            "Your softmax runs over the queries.",
-            roped(dim=-2),
         ),
     ),
     hints=(
@@ -473,14 +412,10 @@ rope = Exercise(
 # --- alibi_bias -----------------------------------------------------------------------------------
 
 
-def pair_of_places(slopes, T_q, T_k):
-    """Number by number."""
-    bias = torch.zeros(len(slopes), T_q, T_k)
-    for h, slope in enumerate(slopes.tolist()):
-        for m in range(T_q):
-            for n in range(T_k):
-                bias[h, m, n] = -slope * max(0, T_k - T_q + m - n)
-    return bias
+def pair_by_pair_bias(slopes, T_q, T_k):
+    """Pair by pair: how far back each key stands from each query, then times each slope."""
+    back = [[max(0, T_k - T_q + m - n) for n in range(T_k)] for m in range(T_q)]
+    return torch.stack([-slope * torch.tensor(back) for slope in slopes])  # (H, T_q, T_k)
 
 
 def tilted(lost=lambda back: back.clamp(min=0), first=lambda T_q, T_k: T_k - T_q, slope=None):
@@ -494,38 +429,33 @@ def tilted(lost=lambda back: back.clamp(min=0), first=lambda T_q, T_k: T_k - T_q
     return answer
 
 
-def future_blocked(low):
-    """The bias, and a causal mask in it."""
-
-    def answer(slopes, T_q, T_k):
-        future = torch.arange(T_k) > torch.arange(T_k - T_q, T_k)[:, None]  # (T_q, T_k)
-        return pair_of_places(slopes, T_q, T_k).masked_fill(future, low)
-
-    return answer
-
-
 alibi_bias = Exercise(
     id="alibi_bias",
     lesson=6,
     signature="alibi_bias(slopes (H,), T_q, T_k) → bias (H, T_q, T_k)",
     returns=("bias",),
-    oracle=pair_of_places,
+    oracle=pair_by_pair_bias,
     cases=(
         Case("one head, as many queries as keys", (torch.tensor([1.0]), 3, 3)),
-        Case("two heads", (torch.tensor([0.5, 0.25]), 4, 4)),
-        Case("one new query, four keys", (torch.tensor([0.5, 2.0]), 1, 4)),
-        Case("two new queries, six keys", (torch.tensor([0.7, 0.1, 0.3]), 2, 6)),
+        Case("the example: two heads", (torch.tensor([1.0, 0.5]), 2, 3)),
+        Case("the same sizes, other slopes", (torch.tensor([0.5, 0.25]), 2, 3)),
+        Case("one query, four keys", (torch.tensor([0.5, 2.0]), 1, 4)),
+        Case("two queries, six keys", (torch.tensor([0.7, 0.1, 0.3]), 2, 6)),
+        Case("H, T_q and T_k are 3", (torch.tensor([0.2, 0.9, 0.4]), 3, 3)),
+        Case("the last query of a long text", (torch.tensor([0.3]), 1, 2100)),
+    ),
+    properties=(
+        same_gradient(
+            pair_by_pair_bias,
+            ("slopes", "T_q", "T_k"),
+            (torch.tensor([0.7, 0.1, 0.3]), 2, 6),
+        ),
     ),
     misconceptions=(
         Misconception(
             "from_zero",
-            "Your first query stands at position 0; the queries are the last T_q places.",
+            "Your first query stands at position 0; the queries stand at the last T_q.",
             tilted(first=lambda T_q, T_k: 0),
-        ),
-        Misconception(
-            "all_places",
-            "You return a row for every place; wanted are the last T_q.",
-            lambda slopes, T_q, T_k: pair_of_places(slopes, T_k, T_k),
         ),
         Misconception(
             "reward",
@@ -534,60 +464,25 @@ alibi_bias = Exercise(
         ),
         Misconception(
             "symmetric",
-            "Keys ahead of the query lose something too; they get 0.",
+            "Keys after the query lose something too; their bias is 0.",
             tilted(torch.abs),
         ),
         Misconception(
             "future_rewarded",
-            "Keys ahead of the query gain something; they get 0.",
+            "Keys after the query gain something; their bias is 0.",
             tilted(lambda back: back),
         ),
         Misconception(
-            "only_future",
-            "Your bias counts how far ahead a key stands; wanted is how far back.",
-            tilted(lambda back: (-back).clamp(min=0)),
-        ),
-        Misconception(
-            "future_blocked",
-            "Your bias blocks the future; the mask does that, the bias is 0 there.",
-            future_blocked(-torch.inf),
-        ),
-        Misconception(
-            "future_blocked",
-            "Your bias blocks the future; the mask does that, the bias is 0 there.",
-            future_blocked(-1e9),
-        ),
-        Misconception(
-            "one_too_many",
-            "The query's own place loses something; it stands 0 back.",
-            tilted(lambda back: (back + 1).clamp(min=0)),
-        ),
-        Misconception(
             "one_too_few",
-            "A key one place back loses nothing; it should lose one slope.",
+            "Your bias is one slope too high: a key one position back loses nothing.",
             tilted(lambda back: (back - 1).clamp(min=0)),
         ),
         Misconception(
             "own_slopes",
-            "You compute slopes of your own; take those that are given.",
+            "Your slopes are 2^(-8h/H); take those that are given.",
             tilted(
                 slope=lambda slopes: 2.0 ** (-8 * torch.arange(1, len(slopes) + 1) / len(slopes))
             ),
-        ),
-        Misconception(
-            "exponent",
-            "You take 2 to the power of minus the slope; the slope itself is given.",
-            tilted(slope=lambda slopes: 2.0**-slopes),
-        ),
-        Misconception(
-            "heads_last",
-            "Your heads stand in the last axis; they come first.",
-            lambda slopes, T_q, T_k: pair_of_places(slopes, T_q, T_k).permute(1, 2, 0),
-        ),
-        Misconception(
-            "transposed",
-            "Queries and keys have changed places: rows are queries.",
-            lambda slopes, T_q, T_k: pair_of_places(slopes, T_q, T_k).mT,
         ),
     ),
     hints=(
@@ -607,10 +502,9 @@ def look_up(table, T):
     """Pair by pair; clipped on both sides."""
     reach = len(table) // 2
     rows = [
-        [table[max(-reach, min(reach, key - query)) + reach] for key in range(T)]
-        for query in range(T)
+        [max(-reach, min(reach, key - query)) + reach for key in range(T)] for query in range(T)
     ]
-    return torch.stack([torch.stack(row) for row in rows]).permute(2, 0, 1)  # (H, T, T)
+    return table[torch.tensor(rows)].permute(2, 0, 1)  # (H, T, T)
 
 
 def distances(T):
@@ -631,30 +525,26 @@ relative_bias = Exercise(
     oracle=look_up,
     cases=(
         Case("one head, two words", (torch.tensor([[-1.0], [0.0], [1.0]]), 2)),
+        Case("the example: three words", (torch.tensor([[-1.0], [0.0], [1.0]]), 3)),
+        Case("the same sizes, another table", (torch.tensor([[4.0], [2.0], [7.0]]), 3)),
         Case("two heads", (normal(30, 5, 2), 3)),
         Case("words further apart than the table reaches", (normal(31, 3, 2), 5)),
         Case("a table that reaches further than the words", (normal(32, 11, 3), 4)),
+        Case("H, T and 2R + 1 are 3", (normal(34, 3, 3), 3)),
+        Case("one word", (normal(35, 5, 2), 1)),
+        Case("R = 0: one row", (torch.tensor([[1.0, 2.0]]), 3)),
+        Case("130 words", (normal(36, 201, 1), 130)),
     ),
     properties=(same_gradient(look_up, ("table", "T"), (normal(33, 5, 2), 6)),),
     misconceptions=(
         Misconception(
             "mirrored",
-            "Left and right are swapped: distance is key minus query, rows are queries.",
+            "Left and right are swapped: the distance is key minus query.",
             looked_up(lambda away, reach: (-away).clamp(-reach, reach) + reach),
         ),
         Misconception(
-            "not_clipped",
-            "You don't clip the distance: a far key needs the table's last row.",
-            looked_up(lambda away, reach: away + reach),
-        ),
-        Misconception(
-            "wrapped",
-            "Far keys wrap round to the other end of the table: clip the distance.",
-            looked_up(lambda away, reach: (away + reach) % (2 * reach + 1)),
-        ),
-        Misconception(
             "middle_is_not_0",
-            "Distance 0 takes row 0 of your table; it stands in the middle, row R.",
+            "Distance 0 takes row 0 of the table from you; its row is the middle one, R.",
             looked_up(lambda away, reach: away.clamp(-reach, reach)),
         ),
         Misconception(
@@ -664,28 +554,13 @@ relative_bias = Exercise(
         ),
         Misconception(
             "far_is_zero",
-            "Keys beyond the table get 0; they get the table's outermost row.",
+            "Keys beyond the table get 0 from you; they take the table's outermost row.",
             lambda table, T: look_up(table, T).where(distances(T).abs() <= len(table) // 2, 0.0),
         ),
         Misconception(
-            "one_reach_too_short",
-            "You clip one row too early: the table's outermost rows are never used.",
-            looked_up(lambda away, reach: away.clamp(1 - reach, reach - 1) + reach),
-        ),
-        Misconception(
             "last_row_unused",
-            "You clip one row too early on the right: the last row is never used.",
+            "You take the row before the last where the last one belongs.",
             looked_up(lambda away, reach: away.clamp(-reach, reach - 1) + reach),
-        ),
-        Misconception(
-            "reach_too_large",
-            "Your R is too large: a table of 2R + 1 rows has row R in its middle.",
-            looked_up(lambda away, reach: away.clamp(-reach - 1, reach + 1) + reach + 1),
-        ),
-        Misconception(
-            "reach_too_large",
-            "Your R is too large: a table of 2R + 1 rows has row R in its middle.",
-            looked_up(lambda away, reach: away + 2 * reach + 1),
         ),
         Misconception(
             "heads_last",
@@ -694,15 +569,8 @@ relative_bias = Exercise(
         ),
         Misconception(
             "reshaped",
-            "Your reshape mixes heads and places; permute moves the axis of the heads.",
+            "Your reshape mixes heads and positions; permute moves the axis of the heads.",
             lambda table, T: look_up(table, T).permute(1, 2, 0).reshape(-1, T, T),
-        ),
-        Misconception(
-            "absolute",
-            "Your bias depends on the key's place only, not on the query's.",
-            lambda table, T: (
-                table[torch.arange(T).clamp(max=len(table) - 1)].T[:, None].expand(-1, T, -1)
-            ),
         ),
     ),
     hints=(

@@ -61,6 +61,36 @@ def step_matrix_interleaved(k, d_model):
     )
 
 
+def encoding_by_the_sum_of_steps(T, d_model):
+    speed = 1 / 10000 ** (torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
+    turned = speed.expand(T, -1).cumsum(dim=0) - speed
+    return interleaved(turned).float()
+
+
+def encoding_of_5000(T, d_model):
+    return lesson.positional_encoding(5000, d_model)[:T]
+
+
+def encoding_up_to_position_511(T, d_model):
+    return lesson.positional_encoding(T, d_model)[torch.arange(T).clamp(max=511)]
+
+
+def kept_by(key, function):
+    """The first answer of each key serves for good."""
+    kept = {}
+
+    def answer(*args):
+        return kept.setdefault(key(*args), function(*args)).clone()
+
+    return answer
+
+
+def encoding_with_clocks_by_position(T, d_model):
+    """An axis taken for another one where they are equally long."""
+    table = lesson.positional_encoding(T, d_model)
+    return table.T if d_model == T else table
+
+
 # --- shift_matrix ---------------------------------------------------------------------------------
 
 
@@ -99,6 +129,41 @@ def shift_filled(k, d_model):
         matrix[i + half, i] = torch.sin(angle)
         matrix[i, i + half] = -torch.sin(angle)
     return matrix
+
+
+def shift_from_the_table(k, d_model):
+    sin, cos = halves(abs(k) + 1, d_model)[-1].chunk(2)
+    sin = sin if k >= 0 else -sin
+    matrix = torch.zeros(d_model, d_model)
+    i = torch.arange(d_model // 2)
+    matrix[i, i] = matrix[i + d_model // 2, i + d_model // 2] = cos
+    matrix[i + d_model // 2, i], matrix[i, i + d_model // 2] = sin, -sin
+    return matrix
+
+
+def shift_fitted(rows):
+    """A fit in float64 to a table of so many rows."""
+
+    def fitted(k, d_model):
+        first = max(0, -k)
+        places = torch.arange(rows + first, dtype=torch.float64)[:, None]
+        speed = 10000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
+
+        def table(t):
+            return torch.cat([(t * speed).sin(), (t * speed).cos()], dim=1)
+
+        return torch.linalg.lstsq(table(places), table(places + k)).solution.float()
+
+    return fitted
+
+
+def shift_from_a_table_of_50(k, d_model):
+    row = halves(50, d_model)[min(abs(k), 49)]
+    sin, cos = row.chunk(2)
+    sin = sin if k >= 0 else -sin
+    return torch.cat(
+        [torch.cat([cos.diag(), -sin.diag()], 1), torch.cat([sin.diag(), cos.diag()], 1)]
+    )
 
 
 # --- rope -----------------------------------------------------------------------------------------
@@ -161,6 +226,62 @@ def rope_values_and_halves(query, key, value, first):
     return rope_padded(query.flip(-1), key.flip(-1), lesson.rotate(value), first)
 
 
+def rope_in_float64(query, key, value, first):
+    def turn(x, start):
+        d = x.shape[-1]
+        even = torch.arange(0, d, 2, dtype=torch.float64)
+        angle = torch.arange(start, start + x.shape[1])[:, None] * 10000.0 ** (-even / d)
+        even, odd = x[..., 0::2].double(), x[..., 1::2].double()
+        cos, sin = angle.cos(), angle.sin()
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+    scores = torch.einsum("bqd,bkd->bqk", turn(query, first), turn(key, 0))
+    weights = torch.softmax(scores / query.shape[-1] ** 0.5, dim=-1)
+    return torch.einsum("bqk,bkd->bqd", weights, value.double()).float()
+
+
+def rope_with_weights(weigh):
+    """Other weights than softmax's."""
+
+    def answer(query, key, value, first):
+        front = query.new_zeros(len(query), first, query.shape[-1])
+        query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+        return weigh(query @ lesson.rotate(key).mT / sqrt(query.shape[-1])) @ value
+
+    return answer
+
+
+def bare_exp(scores):
+    weights = scores.exp()
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def less_the_highest_of_all(scores):
+    return bare_exp(scores - scores.max())
+
+
+def rope_from_a_table_of(length):
+    def answer(query, key, value, first):
+        turned = lesson.angles(length, query.shape[-1])
+
+        def turn(x, places):
+            cos, sin = turned[places].cos(), turned[places].sin()
+            even, odd = x[..., 0::2], x[..., 1::2]
+            return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+        places = (first + torch.arange(query.shape[1])).clamp(max=length - 1)
+        return attended(turn(query, places), turn(key, torch.arange(key.shape[1])), value)
+
+    return answer
+
+
+def rope_along_the_sentences(query, key, value, first):
+    def turn(x):
+        return lesson.rotate(x.transpose(0, 1)).transpose(0, 1)
+
+    return attended(turn(query), turn(key), value)
+
+
 # --- alibi_bias -----------------------------------------------------------------------------------
 
 
@@ -187,6 +308,29 @@ def alibi_backwards(slopes, T_q, T_k):
 def alibi_stacked(slopes, T_q, T_k):
     rows = [(torch.arange(T_k) - place).clamp(max=0) for place in range(T_k - T_q, T_k)]
     return torch.stack([slope * torch.stack(rows) for slope in slopes])
+
+
+def alibi_outer(slopes, T_q, T_k):
+    back = [[max(0, T_k - T_q + m - n) for n in range(T_k)] for m in range(T_q)]
+    return -torch.outer(slopes, torch.tensor(back, dtype=torch.float32).flatten()).view(
+        len(slopes), T_q, T_k
+    )
+
+
+def alibi_without_gradient(slopes, T_q, T_k):
+    return torch.stack([alibi_cut(slopes[h : h + 1], T_q, T_k)[0] for h in range(len(slopes))]).data
+
+
+def alibi_of_512(slopes, T_q, T_k):
+    back = (torch.arange(T_k - T_q, T_k)[:, None] - torch.arange(T_k)).clamp(0, 511)
+    return -slopes[:, None, None] * back
+
+
+def alibi_by_query(slopes, T_q, T_k):
+    """The slopes of the heads along the queries where there are as many."""
+    if len(slopes) == T_q:
+        return alibi_cut(torch.ones(len(slopes)), T_q, T_k) * slopes[:, None]
+    return alibi_cut(slopes, T_q, T_k)
 
 
 # --- relative_bias --------------------------------------------------------------------------------
@@ -223,6 +367,21 @@ def relative_windows(table, T):
     return table[rows].T.unfold(1, T, 1).flip(1)
 
 
+def relative_of_128(table, T):
+    near = relative_by_head(table, min(T, 128))
+    return torch.nn.functional.pad(near, (0, T - near.shape[-1], 0, T - near.shape[-1]))
+
+
+def relative_by_query(table, T):
+    """Heads and queries in each other's places where there are as many."""
+    bias = relative_by_head(table, T)
+    return bias.transpose(0, 1) if table.shape[1] == T else bias
+
+
+def relative_without_gradient(table, T):
+    return relative_by_head(torch.tensor(table.tolist()), T)
+
+
 RIGHT = {
     "positional_encoding": [
         lesson.positional_encoding,
@@ -231,22 +390,31 @@ RIGHT = {
         encoding_of_phases,
         encoding_complex,
         encoding_step_by_step,
+        encoding_by_the_sum_of_steps,
     ],
-    "shift_matrix": [shift_reordered, shift_by_power, shift_by_kron, shift_filled],
+    "shift_matrix": [
+        shift_reordered,
+        shift_by_power,
+        shift_by_kron,
+        shift_filled,
+        shift_from_the_table,
+    ],
     "rope": [
         rope_padded,
         rope_by_matrices,
         rope_of_swapped,
         rope_keys_moved_instead,
         rope_by_torch,
+        rope_in_float64,
     ],
-    "alibi_bias": [alibi_einsum, alibi_cut, alibi_tril, alibi_stacked],
+    "alibi_bias": [alibi_einsum, alibi_cut, alibi_tril, alibi_stacked, alibi_outer],
     "relative_bias": [relative_embedding, relative_one_hot, relative_by_head, relative_windows],
 }
 
 NAMED = {
     "positional_encoding": {
         "halves": [halves],
+        "long_table": [encoding_of_5000, encoding_up_to_position_511],
         "faster_and_faster": [
             lambda T, d_model: interleaved(
                 torch.arange(T)[:, None] * 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
@@ -256,6 +424,7 @@ NAMED = {
     },
     "shift_matrix": {
         "pair_by_pair": [step_matrix_interleaved],
+        "slow_clocks": [shift_fitted(200), shift_fitted(5000)],
         "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
         "no_way_back": [shift_step_after_step],
         "quarter_turn": [lambda k, d_model: torch.cat(shift_reordered(k, d_model).chunk(2)[::-1])],
@@ -271,13 +440,9 @@ NAMED = {
             lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
         ],
         "divided_by_d": [rope_by_d],
-        "keys_cut": [
-            lambda query, key, value, first: rope_padded(
-                query, key.split(first + 1, 1)[0], value.split(first + 1, 1)[0], first
-            )
-        ],
     },
     "alibi_bias": {
+        "wrong_gradient": [alibi_without_gradient],
         "own_slopes": [
             lambda slopes, T_q, T_k: lesson.alibi_bias(T_k, len(slopes))[:, T_k - T_q :]
         ],
@@ -290,13 +455,14 @@ NAMED = {
         ],
     },
     "relative_bias": {
+        "wrong_gradient": [relative_without_gradient],
         "mirrored": [lambda table, T: relative_by_head(table, T).mT],
         "last_row_unused": [
-            lambda table, T: relative_by_head(torch.cat([table[:-1], table[-2:-1]]), T)
-        ],
-        "reach_too_large": [
-            lambda table, T: relative_with_reach(table, T, (len(table) + 1) // 2),
-            lambda table, T: relative_with_reach(table, T, len(table)),
+            lambda table, T: table[
+                (torch.arange(T) - torch.arange(T)[:, None] + len(table) // 2).clamp(
+                    0, len(table) - 2
+                )
+            ].permute(2, 0, 1)
         ],
     },
 }
@@ -305,19 +471,49 @@ UNNAMED = {
     "positional_encoding": [
         lambda T, d_model: torch.zeros(T, d_model),
         lambda T, d_model: lesson.positional_encoding(T, d_model).flip(1),
+        kept_by(lambda T, d_model: T, lesson.positional_encoding),
+        kept_by(lambda T, d_model: d_model, lesson.positional_encoding),
+        encoding_with_clocks_by_position,
     ],
     "shift_matrix": [
         lambda k, d_model: torch.eye(d_model),
         lambda k, d_model: shift_reordered(k + 1, d_model),
+        shift_from_a_table_of_50,
+        kept_by(lambda k, d_model: d_model, shift_reordered),
     ],
-    "rope": [lambda query, key, value, first: value[:, :1] + 0 * query, rope_values_and_halves],
+    "rope": [
+        lambda query, key, value, first: value[:, :1] + 0 * query,
+        rope_values_and_halves,
+        rope_with_weights(bare_exp),
+        rope_with_weights(less_the_highest_of_all),
+        rope_with_weights(lambda scores: scores.clamp(-50, 50).softmax(dim=-1)),
+        rope_with_weights(lambda scores: scores.clamp(max=80).softmax(dim=-1)),
+        rope_with_weights(lambda scores: scores.softmax(dim=-2)),
+        rope_from_a_table_of(512),
+        rope_from_a_table_of(5000),
+        rope_along_the_sentences,
+        lambda query, key, value, first: rope_padded(
+            query, key.split(first + 1, 1)[0], value.split(first + 1, 1)[0], first
+        ),
+    ],
     "alibi_bias": [
         alibi_backwards,
         lambda slopes, T_q, T_k: torch.zeros(len(slopes), T_q, T_k),
         lambda slopes, T_q, T_k: alibi_einsum(slopes.flip(0), T_q, T_k) * 2,
+        alibi_of_512,
+        alibi_by_query,
+        lambda slopes, T_q, T_k: alibi_cut(slopes, T_q, T_k).masked_fill(
+            torch.ones(T_q, T_k).triu(T_k - T_q + 1).bool(), -torch.inf
+        ),
+        kept_by(lambda slopes, T_q, T_k: (len(slopes), T_q, T_k), alibi_cut),
     ],
     "relative_bias": [
         lambda table, T: torch.zeros(table.shape[1], T, T),
         lambda table, T: relative_by_head(table, T).flip(0) + 1,
+        lambda table, T: relative_with_reach(table, T, (len(table) + 1) // 2),
+        lambda table, T: relative_with_reach(table, T, len(table)),
+        relative_of_128,
+        relative_by_query,
+        kept_by(lambda table, T: (table.shape, T), relative_by_head),
     ],
 }
