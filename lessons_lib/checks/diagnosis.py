@@ -19,7 +19,7 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts
 
 # A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
-FEW_IDS, FEW_NUMBERS = 16, 6  # tensors up to this size are shown in full
+FEW_IDS, FEW_NUMBERS = 16, 12  # tensors up to this size are shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 # How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
 # truth values, which often agree by chance.
@@ -354,7 +354,7 @@ def sized(tensor: torch.Tensor) -> str:
 def is_small(tensor: torch.Tensor) -> bool:
     """Tell whether a tensor can be shown in full."""
     few = FEW_NUMBERS if tensor.is_floating_point() else FEW_IDS
-    return tensor.numel() <= few and not tensor.is_meta
+    return 0 < tensor.numel() <= few and not tensor.is_meta
 
 
 def listed(tensor: torch.Tensor) -> str:
