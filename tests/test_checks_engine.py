@@ -665,6 +665,12 @@ def test_row_of_large_inputs_is_shown():
     assert not any(label.startswith("row") for label, _ in check("token_loss", half).facts)
 
 
+def test_numbers_of_an_input_are_rounded_but_never_away():
+    numbers = torch.tensor([[0.1, 1e-6, 0.00012346], [10001.0, -2.34567, torch.inf]])
+    assert diagnosis.listed(numbers) == "[[0.1, 1e-06, 0.0001235], [10001.0, -2.3457, inf]]"
+    assert diagnosis.listed(torch.tensor([2**40, -1])) == f"[{2**40}, -1]"
+
+
 def test_negative_zero_is_zero():
     verdict = check("token_loss", lambda logits, labels, pad=0: -0.0 * logits.sum())
     assert dict(verdict.facts)["got"] == "0"

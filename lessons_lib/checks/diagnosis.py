@@ -3,6 +3,7 @@
 import dis
 import inspect
 import linecache
+import math
 import re
 import sysconfig
 import traceback
@@ -358,10 +359,18 @@ def is_small(tensor: torch.Tensor) -> bool:
 
 
 def listed(tensor: torch.Tensor) -> str:
-    """A tensor as a list, its numbers with four decimals at most."""
-    if tensor.is_floating_point():
-        tensor = tensor.double().round(decimals=4)  # in double, so that 0.1 prints as 0.1
-    return str(tensor.tolist())
+    """A tensor as a list, its numbers with four decimals; with four digits where that is too few."""
+    return str(rounded(tensor.double().tolist() if tensor.is_floating_point() else tensor.tolist()))
+
+
+def rounded(value: object) -> object:
+    """Numbers, in lists or alone, as `listed` shows them; whole numbers and truth values stay."""
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    short = round(value, 4)
+    return short if abs(short - value) <= 1e-3 * abs(value) else float(f"{value:.4g}")
 
 
 def said(error: BaseException) -> str:
