@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
-from lessons_lib.checks.inputs import normal
+from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
 
 
@@ -46,12 +46,15 @@ split_heads = Exercise(
     cases=(
         Case("one token, two heads", (counted(1, 1, 4), 2)),
         Case("the example: whole numbers", (counted(1, 2, 4, start=1), 2)),
+        Case("the same sizes, negative", (counted(1, 2, 4, start=-9), 2)),
         Case("a batch, all sizes different", (normal(1, 2, 3, 20), 4)),
         Case("the same shape, other heads", (normal(2, 2, 3, 20), 5)),
         Case("a single head", (normal(4, 3, 4, 5), 1)),
         Case("heads one number wide", (normal(5, 2, 4, 3), 3)),
         Case("B = T = H = D/H", (normal(6, 3, 3, 9), 3)),
         Case("whole numbers beyond 2^53", (counted(1, 1, 4, start=LARGE), 2)),
+        Case("numbers up to 2e30", (torch.tensor([[[1e30, -2e30, 3.0, -4.0]]]), 2)),
+        Case("seventeen heads", (normal(8, 2, 3, 34), 17)),
         Case("a sentence of 1100 tokens", (normal(7, 1, 1100, 6), 2)),
     ),
     misconceptions=(
@@ -67,7 +70,7 @@ split_heads = Exercise(
         ),
         Misconception(
             "interleaved",
-            "Your head 0 holds every H-th number; it should hold the first D/H of them.",
+            "Your head 0 holds every H-th number; it should hold the first D/H numbers.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).permute(0, 3, 1, 2),
         ),
         Misconception(
@@ -124,11 +127,17 @@ merge_heads = Exercise(
     cases=(
         Case("one token, two heads", (counted(1, 2, 1, 2),)),
         Case("the example: whole numbers", (torch.tensor([[[[1, 2], [5, 6]], [[3, 4], [7, 8]]]]),)),
+        Case(
+            "the same sizes and the same sum",
+            (torch.tensor([[[[-1, 2], [5, -6]], [[3, 40], [-7, 0]]]]),),
+        ),
         Case("a batch, all sizes different", (normal(1, 2, 4, 3, 5),)),
         Case("a single head", (normal(2, 3, 1, 4, 5),)),
         Case("heads one number wide", (normal(3, 2, 3, 4, 1),)),
         Case("B = H = T = d", (normal(5, 3, 3, 3, 3),)),
         Case("whole numbers beyond 2^53", (counted(1, 2, 1, 2, start=LARGE),)),
+        Case("numbers up to 2e30", (torch.tensor([[[[1e30, -2e30]], [[3.0, -4.0]]]]),)),
+        Case("65 heads, 1040 numbers side by side", (normal(7, 1, 65, 2, 16),)),
         Case("a sentence of 1100 tokens", (normal(6, 1, 2, 1100, 3),)),
     ),
     misconceptions=(
@@ -211,8 +220,12 @@ attention_params = Exercise(
         Case("values narrower than keys", (10, 3, 7, 2)),
         Case("values wider than keys", (9, 4, 3, 5)),
         Case("a single head, all widths different", (7, 1, 4, 6)),
+        Case("a single head with values wider than the model", (4, 1, 4, 8)),
+        Case("a single head with keys wider than the model", (4, 1, 8, 4)),
         Case("n_heads = d_model = d_k", (5, 5, 5, 3)),
         Case("a count beyond 2^24", (1025, 64, 65, 63)),
+        Case("a count beyond 2^53: too many to be built", (100_000_001, 2, 15_000_000, 10_000_000)),
+        Case("small again, another d_model", (65, 2, 32, 32)),
     ),
     misconceptions=(
         Misconception(
@@ -244,6 +257,16 @@ attention_params = Exercise(
             "values_as_wide_as_keys",
             "Your count is that of a layer with d_v = d_k.",
             counts(lambda d, h, k, v: right_count(d, h, k, k)),
+        ),
+        Misconception(
+            "values_projected_as_keys",
+            "Your count has three projections to H·d_k; the one of the values is to H·d_v.",
+            counts(lambda d, h, k, v: right_count(d, h, k, v) + (d + 1) * h * (k - v)),
+        ),
+        Misconception(
+            "widths_swapped",
+            "Your count is what you get with d_k and d_v swapped.",
+            counts(lambda d, h, k, v: right_count(d, h, v, k)),
         ),
         Misconception(
             "biases_as_wide_as_the_model",
@@ -282,7 +305,7 @@ def merged(context):
 
 def zeroed(x, dim, positions):
     """A copy of x with zeros at these positions of one axis."""
-    return x.index_fill(dim, torch.as_tensor(positions), 0.0)
+    return x.index_fill(dim, torch.tensor(positions, dtype=torch.long), 0.0)
 
 
 def others(context, head):
@@ -311,6 +334,18 @@ def drop_piece_of_width_h(context, w_o, head):
     return copy @ w_o
 
 
+def zeros_in_the_output(context, w_o, head):
+    """Columns of w_o instead of rows, or the numbers of the output instead of the context's."""
+    d, output = context.shape[3], merged(context) @ w_o
+    return zeroed(output, 2, list(range(output.shape[2]))[head * d : (head + 1) * d])
+
+
+def beside_a_million():
+    """One token; the numbers of head 1 are millions, all others around 1."""
+    context = torch.tensor([[[[1.0, 2.0]], [[1e6, -1e6]], [[3.0, -1.0]]]])
+    return context, normal(13, 6, 5), 1
+
+
 dropped = (normal(5, 2, 3, 4, 2), normal(6, 6, 7), 1)  # B, H, T, d and d_model: all different
 
 drop_head = Exercise(
@@ -323,10 +358,17 @@ drop_head = Exercise(
         Case("one token, two heads", (counted(1, 2, 1, 1) + 1, torch.tensor([[2.0], [10.0]]), 0)),
         Case("the example: w_o changes nothing", (counted(1, 2, 1, 2) + 1, torch.eye(4), 0)),
         Case("a batch, all sizes different", dropped),
+        Case("the same sizes, other numbers", (normal(14, 2, 3, 4, 2), normal(15, 6, 7), 1)),
         Case("the same, but another head", (*dropped[:2], 2)),
+        Case(
+            "as many numbers in each head, but five heads",
+            (normal(16, 2, 5, 4, 2), normal(17, 10, 7), 1),
+        ),
         Case("the last of four heads", (normal(7, 3, 4, 5, 2), normal(8, 8, 9), 3)),
         Case("B = H = T = d", (normal(9, 3, 3, 3, 3), normal(10, 9, 9), 1)),
-        Case("twelve heads, 300 tokens", (normal(11, 1, 12, 300, 2), normal(12, 24, 5), 10)),
+        Case("two equal heads", (torch.ones(1, 2, 1, 1), torch.tensor([[2.0], [10.0]]), 0)),
+        Case("a head of millions, the others around 1", beside_a_million()),
+        Case("17 heads, 300 tokens", (normal(11, 1, 17, 300, 2), normal(12, 34, 5), 16)),
     ),
     misconceptions=(
         Misconception(
@@ -361,6 +403,11 @@ drop_head = Exercise(
             "piece_of_width_h",
             "Your output lacks a piece H numbers wide; a head has d of them.",
             drop_piece_of_width_h,
+        ),
+        Misconception(
+            "zeros_in_the_output",
+            "Your output has zeros where the head stood before w_o, which mixes the heads.",
+            zeros_in_the_output,
         ),
         Misconception(
             "viewed",
@@ -411,6 +458,10 @@ def along_diagonals(weights):
 def strongest(weights):
     """The offset with the most weight, of all queries, for each head."""
     return along_diagonals(weights).argmax(dim=1) - (weights.shape[-1] - 1)
+
+
+def one_query_too_many(weights, lengths):
+    return strongest(without_padding(weights, lengths + 1))
 
 
 def averaged_along(weights, lengths):
@@ -471,6 +522,13 @@ def attending(*rows):
     return torch.tensor([[rows]], dtype=torch.float32), torch.tensor([len(rows)])
 
 
+def nearly_equal():
+    """Seventeen words: all but the first attend to the word before and, a bit more, to itself."""
+    weights = torch.diag(torch.full((17,), 0.5001)) + torch.diag(torch.full((16,), 0.4999), -1)
+    weights[0] = F.one_hot(torch.tensor(1), 17)  # the first attends to the next one
+    return weights[None, None], torch.tensor([17])
+
+
 def farthest():
     """Two heads: the last word attends to the first, and the first to the last."""
     weights = torch.full((1, 2, 4, 4), 0.25)
@@ -494,7 +552,9 @@ head_offset = Exercise(
         Case("soft weights, several sentences", planted(18, [7, 7, 7], [1, -2, 0], 7)),
         Case("padded queries attend to the first word", planted(4, [4, 3, 2, 3], [1, 0], 5)),
         Case("unequal sentences, six heads", uneven(14933, [4, 6, 2], 6, 6)),
+        Case("the same sizes, other numbers", uneven(31, [3, 6, 4], 6, 6)),
         Case("B = H = T", uneven(3, [4, 1, 3, 2], 4, 4)),
+        Case("16 times .4999 one back and .5001 for the word itself", nearly_equal()),
         Case("a sentence of 200 words, 150 back", planted(5, [200], [-150], 260, strength=5.0)),
     ),
     misconceptions=(
@@ -507,6 +567,11 @@ head_offset = Exercise(
             "padding_counted",
             "Your offsets are what you get when padded queries count, too.",
             lambda weights, lengths: strongest(weights),
+        ),
+        Misconception(
+            "one_query_too_many",
+            "Your offsets are what you get when the first padded query counts, too.",
+            one_query_too_many,
         ),
         *several(
             "distance",
@@ -657,6 +722,18 @@ def large_scores():
     return (query, key_value, torch.eye(2), w_k, w_v, torch.eye(2), 2, mask)
 
 
+def nearly_causal():
+    """Three queries: the first and the last attend as under a causal mask, the second doesn't."""
+    mask = truths("100", "010", "111")[None]
+    return (*layer_inputs(110, 1, 3, 3, 4, 2)[:-1], mask)
+
+
+def three_of_one_size():
+    """Three inputs: the second differs from the first in its matrices, the third in the rest."""
+    one, two, three = (layer_inputs(seed, 2, 5, 7, 12, 3) for seed in (40, 120, 130))
+    return one, (*one[:2], *two[2:7], one[7]), (*three[:2], *two[2:7], three[7])
+
+
 LAYER = ("query", "key_value", "w_q", "w_k", "w_v", "w_o", "n_heads", "mask")
 
 multi_head = Exercise(
@@ -674,10 +751,14 @@ multi_head = Exercise(
         Case("two heads, all is allowed", layer_inputs(20, 1, 3, 4, 8, 2, masked=False)),
         Case("a mask, one sentence", layer_inputs(30, 1, 5, 4, 6, 2)),
         Case("the same shapes, other heads", layer_inputs(70, 1, 5, 4, 6, 3)),
-        Case("a mask for each sentence", layer_inputs(40, 2, 5, 7, 12, 3)),
+        Case("a square mask that looks causal, but is not", nearly_causal()),
+        Case("a mask for each sentence", three_of_one_size()[0]),
+        Case("the same sentences, other matrices", three_of_one_size()[1]),
+        Case("the same matrices, other sentences", three_of_one_size()[2]),
         Case("as many sentences as heads", layer_inputs(50, 3, 4, 5, 6, 3)),
         Case("B = H = d_k, T_q = T_k = D", layer_inputs(80, 2, 4, 4, 4, 2)),
         Case("scores of ±10,000, the second key is blocked", large_scores()),
+        Case("seventeen heads", layer_inputs(100, 1, 3, 4, 34, 17)),
         Case("300 queries, 280 keys", layer_inputs(90, 1, 300, 280, 4, 2)),
     ),
     misconceptions=(
@@ -701,9 +782,19 @@ multi_head = Exercise(
             "Your output is what you get when you merge by a view, without transpose.",
             parts(merge=merged_by_view),
         ),
+        Misconception(
+            "split_and_merged_by_view",
+            "Your output is what you get when views, without transpose, split and merge.",
+            parts(split=cut_by_view, merge=merged_by_view),
+        ),
+        Misconception(
+            "one_head",
+            "Your output is that of a single head as wide as the model.",
+            parts(split=lambda x, n_heads: x[:, None]),
+        ),
         *several(
             "head_axis_missing",
-            "Your output is what you get when the mask has no axis for the heads.",
+            "This is what happens when the mask has no axis for the heads behind the batch.",
             parts(masked=lambda scores, mask: scores.masked_fill(~mask, -1e9)),
             fused(lambda mask: mask),
         ),

@@ -60,6 +60,32 @@ def split_into_a_buffer(dtype=None, back=False, longest=None):
     return answer
 
 
+def kept_by(key, function):
+    """The first answer for each key is kept."""
+    kept = {}
+
+    def answer(*args):
+        if args[0].requires_grad:
+            return function(*args)
+        return kept.setdefault(key(*args), function(*args))
+
+    return answer
+
+
+def into_one_buffer(function):
+    """All answers of one size share their memory."""
+    buffers = {}
+
+    def answer(*args):
+        value = function(*args)
+        if value.requires_grad:
+            return value
+        size = (value.shape, value.dtype)
+        return buffers.setdefault(size, torch.empty_like(value)).copy_(value)
+
+    return answer
+
+
 def split_unless_equal(x, n_heads):
     if x.shape[1] == n_heads:  # taken for an axis of heads
         return x.view(len(x), n_heads, x.shape[1], -1)
@@ -121,7 +147,7 @@ def params_factored(d_model, n_heads, d_k, d_v):
 def params_from_tensors(d_model, n_heads, d_k, d_v):
     shapes = [(d_model + 1, n_heads * d_k)] * 2
     shapes += [(d_model + 1, n_heads * d_v), (n_heads * d_v + 1, d_model)]
-    return torch.tensor(sum(torch.empty(shape).numel() for shape in shapes))
+    return torch.tensor(sum(torch.empty(shape, device="meta").numel() for shape in shapes))
 
 
 def params_head_by_head(d_model, n_heads, d_k, d_v):
@@ -131,15 +157,16 @@ def params_head_by_head(d_model, n_heads, d_k, d_v):
     return torch.tensor(count)
 
 
-def params_from_modules(d_model, n_heads, d_k, d_v):
-    layers = torch.nn.ModuleList(
-        [
-            torch.nn.Linear(d_model, n_heads * d_k),
-            torch.nn.Linear(d_model, n_heads * d_k),
-            torch.nn.Linear(d_model, n_heads * d_v),
-            torch.nn.Linear(n_heads * d_v, d_model),
-        ]
-    )
+def params_from_modules(d_model, n_heads, d_k, d_v, device="meta"):
+    with torch.device(device):
+        layers = torch.nn.ModuleList(
+            [
+                torch.nn.Linear(d_model, n_heads * d_k),
+                torch.nn.Linear(d_model, n_heads * d_k),
+                torch.nn.Linear(d_model, n_heads * d_v),
+                torch.nn.Linear(n_heads * d_v, d_model),
+            ]
+        )
     return torch.tensor(sum(p.numel() for p in layers.parameters()))
 
 
@@ -154,6 +181,26 @@ def params_doubled(d_model, n_heads, d_k, d_v):
 def params_in_float32(d_model, n_heads, d_k, d_v):
     sizes = torch.tensor([2 * d_k + d_v, d_v], dtype=torch.float32) * n_heads
     return (sizes[0] * (d_model + 1) + sizes[1] * d_model + d_model).long()
+
+
+def params_in_float64(d_model, n_heads, d_k, d_v):
+    sizes = torch.tensor([2 * d_k + d_v, d_v], dtype=torch.float64) * n_heads
+    return (sizes[0] * (d_model + 1) + sizes[1] * d_model + d_model).long()
+
+
+def params_no_wider_than_the_model(d_model, n_heads, d_k, d_v):
+    return params_factored(d_model, n_heads, min(d_k, d_model), min(d_v, d_model))
+
+
+def params_kept_by_the_sum():
+    """The count is kept by the width of keys and values together."""
+    kept = {}
+
+    def answer(d_model, n_heads, d_k, d_v):
+        count = params_factored(d_model, n_heads, d_k, d_v)
+        return kept.setdefault((d_model, n_heads, d_k + d_v), count)
+
+    return answer
 
 
 def params_square_output(d_model, n_heads, d_k, d_v):
@@ -231,6 +278,47 @@ def drop_without_gradients(context, w_o, head):
 def drop_halved(context, w_o, head):
     full = lesson.merge_heads(context) @ w_o
     return (full + drop_on_a_copy(context, w_o, head)) / 2
+
+
+def drop_all_equal(context, w_o, head):
+    equal = (context == context[:, [head]]).all(dim=(0, 2, 3))  # (H,)
+    return lesson.merge_heads(context * ~equal[:, None, None]) @ w_o
+
+
+def drop_nearly(context, w_o, head):
+    keep = torch.ones(context.shape[1])
+    keep[head] = 1e-9
+    return lesson.merge_heads(context * keep[:, None, None]) @ w_o
+
+
+def drop_with_a_kept_mask():
+    """The mask over the merged vector is kept by head and width."""
+    kept = {}
+
+    def answer(context, w_o, head):
+        H, d = context.shape[1], context.shape[3]
+        mask = kept.setdefault((head, d), (torch.arange(H * d) // d != head).float())
+        return (lesson.merge_heads(context) * mask) @ w_o
+
+    return answer
+
+
+def drop_columns_of_w_o(context, w_o, head):
+    d, copy = context.shape[-1], w_o.clone()
+    copy[:, head * d : (head + 1) * d] = 0
+    return lesson.merge_heads(context) @ copy
+
+
+def drop_from_the_output(context, w_o, head):
+    d, output = context.shape[-1], lesson.merge_heads(context) @ w_o
+    return torch.cat(
+        [
+            output[..., : head * d],
+            torch.zeros_like(output[..., head * d : (head + 1) * d]),
+            output[..., (head + 1) * d :],
+        ],
+        dim=-1,
+    )
 
 
 # --- head_offset ----------------------------------------------------------------------------------
@@ -341,6 +429,14 @@ def offset_within(reach):
 
 def offset_in_int32(weights, lengths):
     return offset_by_bins(weights, lengths).int()
+
+
+def offset_of_rounded_totals(weights, lengths):
+    T = weights.shape[-1]
+    real = torch.arange(T) < lengths[:, None]
+    summed = (weights * real[:, None, :, None]).sum(0)
+    total = torch.stack([summed.diagonal(o, 1, 2).sum(-1) for o in range(-T + 1, T)])
+    return total.half().argmax(0) - (T - 1)
 
 
 # --- multi_head -----------------------------------------------------------------------------------
@@ -494,6 +590,36 @@ def multi_up_to(longest):
     return answer
 
 
+def multi_guessing_causal(*args):
+    mask = args[-1]
+    if mask.shape[1] == mask.shape[2] and not mask[:, 0, 1:].any() and mask[:, -1].all():
+        mask = torch.ones_like(mask).tril()
+    return multi_fused(*args[:-1], mask)
+
+
+def multi_with_kept_keys():
+    """The projected keys and values are kept by what they were made from, without the matrices."""
+    kept = {}
+
+    def answer(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
+        if not w_k.requires_grad:
+            key = (key_value.shape, key_value.sum().item())
+            w_k, w_v = kept.setdefault(key, (w_k, w_v))
+        return multi_fused(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask)
+
+    return answer
+
+
+def multi_of_few_heads(*args):
+    return multi_fused(*args[:6], args[6] if args[6] <= 16 else 1, args[7])
+
+
+def multi_without_gradients(*args):
+    value = multi_fused(*args)
+    torch.set_grad_enabled(False)
+    return value
+
+
 def multi_interleaved(query, key_value, w_q, w_k, w_v, w_o, n_heads, mask):
     q, k, v = (
         x.view(*x.shape[:2], -1, n_heads).permute(0, 3, 1, 2)
@@ -535,7 +661,7 @@ RIGHT = {
         params_head_by_head,
         params_from_modules,
     ],
-    "drop_head": [drop_on_a_copy, drop_columns, drop_subtracted, drop_by_einsum, drop_with_where],
+    "drop_head": [drop_on_a_copy, drop_columns, drop_by_einsum, drop_with_where],
     "head_offset": [offset_by_bins, offset_in_loops, offset_by_traces, offset_masked],
     "multi_head": [
         multi_by_torch,
@@ -581,6 +707,10 @@ NAMED = {
             lambda d, h, k, v: torch.tensor(2 * d * h * k + 2 * d * h * v),
         ],
         "width_shared": [lambda d, h, k, v: torch.tensor(4 * (d * d + d))],
+        "values_projected_as_keys": [
+            lambda d, h, k, v: torch.tensor(3 * (d * h * k + h * k) + h * v * d + d),
+        ],
+        "widths_swapped": [lambda d, h, k, v: params_factored(d, h, v, k)],
         "queries_or_keys_forgotten": [
             lambda d, h, k, v: torch.tensor(h * (k + v) * (d + 1) + h * v * d + d),
         ],
@@ -597,6 +727,7 @@ NAMED = {
         "piece_of_width_h": [
             lambda c, w, h: lesson.merge_heads(c) * (torch.arange(len(w)) // c.shape[1] != h) @ w
         ],
+        "zeros_in_the_output": [drop_columns_of_w_o, drop_from_the_output],
         "kept_only": [
             lambda c, w, h: c[:, h] @ w[h * c.shape[-1] : (h + 1) * c.shape[-1]],
         ],
@@ -610,6 +741,9 @@ NAMED = {
     "head_offset": {
         "padding_counted": [
             lambda w, lengths: offset_by_bins(w, torch.full_like(lengths, w.shape[-1])),
+        ],
+        "one_query_too_many": [
+            offset_of_rows(lambda position, n: position <= n[:, None]),
         ],
         "distance": [
             lambda w, lengths: torch.stack(
@@ -653,7 +787,26 @@ NAMED = {
         "softmax_over_queries": [multi_with(dim=-2)],
         "mask_ignored": [multi_with(close=lambda scores, mask: scores)],
         "masked_late": [multi_with_weights(lambda scores, mask: scores.softmax(-1) * mask)],
-        "wrong_gradient": [lambda *args: multi_fused(*args).detach()],
+        "split_and_merged_by_view": [
+            lambda q, kv, w_q, w_k, w_v, w_o, n, mask: (
+                F.scaled_dot_product_attention(
+                    *(
+                        (x @ w).view(len(x), n, x.shape[1], -1)
+                        for x, w in ((q, w_q), (kv, w_k), (kv, w_v))
+                    ),
+                    attn_mask=mask[:, None],
+                )
+                .contiguous()
+                .view(q.shape)
+                @ w_o
+            ),
+        ],
+        "one_head": [
+            lambda q, kv, w_q, w_k, w_v, w_o, n, mask: (
+                F.scaled_dot_product_attention(q @ w_q, kv @ w_k, kv @ w_v, attn_mask=mask) @ w_o
+            ),
+        ],
+        "wrong_gradient": [lambda *args: multi_fused(*args).detach(), multi_without_gradients],
     },
 }
 
@@ -666,6 +819,10 @@ UNNAMED = {
         split_into_a_buffer(back=True),
         split_into_a_buffer(torch.float64, back=True),
         split_into_a_buffer(longest=1024),
+        kept_by(lambda x, n: (x.shape, x.dtype, n), lesson.split_heads),
+        into_one_buffer(lesson.split_heads),
+        lambda x, n: lesson.split_heads(x if x.is_floating_point() else x.abs(), n),
+        lambda x, n: lesson.split_heads(x.clamp(-1e6, 1e6) if x.is_floating_point() else x, n),
         lambda x, n: x.reshape(x.shape[0], n, -1, x.shape[2]),
     ],
     "merge_heads": [
@@ -676,11 +833,22 @@ UNNAMED = {
         merge_into_a_buffer(back=True),
         merge_into_a_buffer(torch.float64, back=True),
         merge_into_a_buffer(longest=1024),
+        kept_by(lambda x: (x.shape, x.dtype, x.sum().item()), lesson.merge_heads),
+        into_one_buffer(lesson.merge_heads),
+        lambda x: lesson.merge_heads(x.clamp(-1e6, 1e6) if x.is_floating_point() else x),
+        lambda x: lesson.merge_heads(x[:, :64]),
+        lambda x: lesson.merge_heads(x)[..., :1024],
     ],
     "attention_params": [
         params_plus_one,
         params_doubled,
         params_in_float32,
+        params_in_float64,
+        params_no_wider_than_the_model,
+        params_kept_by_the_sum(),
+        lambda *sizes: params_from_modules(*sizes, device="cpu"),
+        lambda *sizes: params_factored(*sizes).int().long(),
+        lambda *sizes: params_factored(*sizes) % 2**40,
         params_square_output,
         params_by_torch,
     ],
@@ -690,6 +858,11 @@ UNNAMED = {
         drop_cut_out,
         drop_in_place,
         drop_scaled_up,
+        drop_subtracted,
+        drop_all_equal,
+        drop_nearly,
+        drop_with_a_kept_mask(),
+        into_one_buffer(drop_on_a_copy),
         drop_from_one_digit,
     ],
     "head_offset": [
@@ -704,7 +877,11 @@ UNNAMED = {
         lambda w, n: offset_in_loops(w.mT, n),
         lambda w, n: offset_by_bins(w[:1], n[:1]),
         lambda w, n: offset_by_bins(w / n.view(-1, 1, 1, 1), n),
-        offset_of_rows(lambda position, n: position <= n[:, None]),
+        offset_of_rounded_totals,
+        lambda w, n: offset_by_bins(w.bfloat16().float(), n),
+        lambda w, n: offset_by_bins((w * 100).round(), n),
+        kept_by(lambda w, n: w.shape, offset_by_bins),
+        into_one_buffer(offset_by_bins),
         offset_of_rows(lambda position, n: position < n[:, None] - 1),
         offset_of_rows(lambda position, n: (position < n[0])[None]),
         offset_of_rows(lambda position, n: (position < n.max())[None]),
@@ -714,6 +891,10 @@ UNNAMED = {
         multi_query_unprojected,
         multi_interleaved,
         multi_with_a_kept_split(),
+        multi_with_kept_keys(),
+        multi_guessing_causal,
+        multi_of_few_heads,
+        into_one_buffer(multi_fused),
         multi_up_to(256),
         blocked_at(-30.0),
         blocked_at(-100.0),
