@@ -359,7 +359,7 @@ def is_small(tensor: torch.Tensor) -> bool:
 
 
 def listed(tensor: torch.Tensor) -> str:
-    """A tensor as a list, its numbers with four decimals, or four digits where those say nothing."""
+    """A tensor as a list, its numbers with four decimals, or four digits if those say nothing."""
     return str(rounded(tensor.double().tolist() if tensor.is_floating_point() else tensor.tolist()))
 
 
