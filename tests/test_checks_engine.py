@@ -172,7 +172,7 @@ def half_detached(logits, labels, pad=0):
 
 
 def switches_gradients_off(logits, labels, pad=0):
-    torch.set_grad_enabled(False)  # for the reference, too, if it ran in the same state
+    torch.set_grad_enabled(False)
     return loss(logits, labels, pad)
 
 
@@ -339,9 +339,9 @@ BEHAVIOURS = {
     switches_gradients_off: (
         "token_loss",
         "fail",
-        "wrong_gradient",
-        "The values are right, but",
-        ("look for", "torch.set_grad_enabled(False)"),
+        None,
+        "Your function changes a setting and leaves it so.",
+        ("changed", "whether gradients are recorded"),
     ),
     half_detached: (
         "token_loss",
@@ -894,8 +894,14 @@ def test_settings_that_an_answer_changes_are_put_back(get, change):
         return forcing(tgt)
 
     before = get()
-    assert check("teacher_forcing", changes_and_answers).status == "pass"
+    verdict = check("teacher_forcing", changes_and_answers)
     assert get() == before
+    if change is SET_BY_AN_ANSWER["warnings"][1]:  # recorded anyway, and put back by Python
+        assert verdict.status == "pass"
+    else:
+        assert (verdict.status, verdict.misconception) == ("fail", None)
+        assert verdict.message.startswith("Your function changes a setting and leaves it so.")
+        assert dict(verdict.facts)["changed"].count(",") <= 1  # one setting may bring another
 
 
 class Unspeakable(Exception):

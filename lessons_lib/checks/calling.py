@@ -33,25 +33,37 @@ class WaitLimitReached(TimeLimitReached):
 
 
 # What a program can ask torch, NumPy and Python for, and set. An answer may change any of them.
-SETTINGS = (
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_num_threads, torch.set_num_threads),
-    (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (torch._tensor_str.get_printoptions, lambda kept: torch.set_printoptions(**kept)),
-    (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
-    (np.geterr, lambda kept: np.seterr(**kept)),
-    (sys.getrecursionlimit, sys.setrecursionlimit),
-    (os.getcwd, os.chdir),
-)
+SETTINGS = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "whether gradients are recorded": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's anomaly detection": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "the precision of torch's matrix products": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+    ),
+    "torch's deterministic mode": (
+        torch.get_deterministic_debug_mode,
+        torch.set_deterministic_debug_mode,
+    ),
+    "torch's print options": (
+        torch._tensor_str.get_printoptions,
+        lambda kept: torch.set_printoptions(**kept),
+    ),
+    "NumPy's print options": (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
+    "NumPy's handling of errors": (np.geterr, lambda kept: np.seterr(**kept)),
+    "Python's recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
+    "the working directory": (os.getcwd, os.chdir),
+    "the environment": (lambda: dict(os.environ), lambda kept: put_back_environment(kept)),
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one call led to: a value or an error, the arguments as it left them, and its noise.
 
-    `value` is a copy of what was `returned`, which a later call may change.
+    `value` is a copy of what was `returned`, which a later call may change. `settings` names those
+    that the answer left changed.
     """
 
     value: object
@@ -60,6 +72,7 @@ class Outcome:
     printed: str
     warned: str = ""
     returned: object = None
+    settings: tuple[str, ...] = ()
 
 
 def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
@@ -72,12 +85,11 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
     args = copy.deepcopy(args)
     returned, value, error, printed = None, None, None, io.StringIO()
     with (
-        own_settings(),
+        own_settings() as left_changed,
         own_random_numbers(seed),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
         recorded_warnings() as caught,
-        torch.enable_grad(),
     ):
         try:
             with time_limit(TIME_LIMIT, WAIT_LIMIT):
@@ -89,7 +101,7 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
             error = raised
     warned = "\n".join(dict.fromkeys(str(warning.message) for warning in caught))
     text = "" if printed.closed else printed.getvalue()
-    return Outcome(value, error, args, text, warned, returned)
+    return Outcome(value, error, args, text, warned, returned, tuple(left_changed))
 
 
 def snapshot(value: object) -> object:
@@ -121,24 +133,40 @@ def own_random_numbers(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_settings() -> Iterator[None]:
-    """float32, one thread of the CPU inside the block; what was set before is put back after it."""
-    kept = [(get, put_back, get()) for get, put_back in SETTINGS]
-    environment, device = dict(os.environ), torch.get_default_device()
+def own_settings() -> Iterator[list[str]]:
+    """float32, gradients, one thread of the CPU inside the block; after it all is as it was before.
+
+    Yields a list, which names afterwards what the block left changed.
+    """
+    before, device = values_of_settings(), torch.get_default_device()
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
+    torch.set_grad_enabled(True)
+    inside = values_of_settings()
+    left_changed: list[str] = []
     try:
         with torch.device("cpu"):
-            yield
+            yield left_changed
     finally:
-        for get, put_back, value in kept:
-            if get() != value:
-                put_back(value)
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+        for name, value in values_of_settings().items():
+            if value != inside[name]:
+                left_changed.append(name)
+            if value != before[name]:
+                _, put_back = SETTINGS[name]
+                put_back(before[name])
         if torch.get_default_device() != device:
             torch.set_default_device(device)
+
+
+def values_of_settings() -> dict[str, object]:
+    """What all SETTINGS are now."""
+    return {name: get() for name, (get, _) in SETTINGS.items()}
+
+
+def put_back_environment(kept: dict[str, str]) -> None:
+    """Make the environment variables of this process what they were."""
+    os.environ.clear()
+    os.environ.update(kept)
 
 
 @contextlib.contextmanager

@@ -150,6 +150,17 @@ def input_changed(trial: Trial) -> Finding | None:
     return None
 
 
+def settings_changed(trial: Trial) -> Finding | None:
+    """A setting of torch, NumPy or Python is another one after the call."""
+    if not trial.first.settings:
+        return None
+    return Finding(
+        "Your function changes a setting and leaves it so.",
+        trial.facts(("changed", ", ".join(trial.first.settings))),
+        nameable=False,
+    )
+
+
 def none_returned(trial: Trial) -> Finding | None:
     """A forgotten `return`."""
     if trial.first.value is not None:
@@ -242,6 +253,7 @@ STEPS: tuple[Step, ...] = (
     stub_left_in,
     exception,
     input_changed,
+    settings_changed,
     none_returned,
     wrong_type,
     wrong_shape,

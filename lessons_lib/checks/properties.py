@@ -49,9 +49,8 @@ def gradients(function: Callable, args: tuple) -> list[torch.Tensor | None]:
         else arg
         for arg in args
     ]
-    with torch.enable_grad():  # of its own: a function may switch gradients off and leave it so
-        function(*inputs)
-        output = function(*inputs)  # again, because the first call may have done that
+    with torch.enable_grad():  # of its own: another function may have switched gradients off
+        output = function(*inputs)
     parts = output if isinstance(output, (tuple, list)) else (output,)
     output = torch.cat([part.flatten() for part in parts if part.is_floating_point()])
     if output.requires_grad:
