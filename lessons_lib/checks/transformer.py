@@ -1,7 +1,9 @@
 """The exercises of lesson 7, as data: reference, cases, known mistakes, hints."""
 
+import copy
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -10,6 +12,38 @@ from lessons_lib.checks.diagnosis import close, first_difference
 from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property, several
 from lessons_lib.checks.inputs import normal, truths
 from lessons_lib.checks.properties import same_gradient
+
+
+def nothing_kept(oracle: Callable, one: tuple, other: tuple) -> Property:
+    """After one argument of `one` has become that of `other`, a call gives what it should.
+
+    A tensor changes in place, as an optimizer changes weights. Whoever keeps results by some of the
+    arguments, or by the tensors' addresses, returns an old one.
+    """
+
+    def counterexample(answer: Callable) -> Facts | None:
+        for n, name in enumerate(inspect.signature(oracle).parameters):
+            args = list(copy.deepcopy(one))
+            answer(*args)
+            if isinstance(args[n], torch.Tensor):
+                args[n].copy_(other[n])
+            else:
+                args[n] = other[n]
+            got, expected = answer(*args), oracle(*args)
+            wrong = ~close(got, expected)
+            if wrong.any():
+                rows = first_difference("the second result", wrong, got, expected)
+                between = ("changed", f"between the two calls only `{name}`")
+                return (*rows, between, ("look for", "something kept from the first call"))
+        return None
+
+    return Property(
+        "kept_between_calls",
+        "two calls that differ in one argument",
+        "Your second result is wrong, after one argument has changed.",
+        counterexample,
+    )
+
 
 # --- layer_norm -----------------------------------------------------------------------------------
 
@@ -50,10 +84,6 @@ def all_but_first(x):
     return tuple(range(1, x.dim()))
 
 
-def all_but_last(x):
-    return tuple(range(x.dim() - 1))
-
-
 def eps_outside(variance, eps):
     return variance.sqrt() + eps
 
@@ -70,17 +100,27 @@ def mean_of_squares(x, mean):
     return x.square().mean(dim=-1, keepdim=True)
 
 
+def over_all_vectors(x, gamma, beta, eps=1e-5):
+    """Feature by feature, as in a batch norm."""
+    rows = x.reshape(-1, x.shape[-1])
+    variance, mean = torch.var_mean(rows, dim=0, correction=0)
+    return (x - mean) / (variance + eps).sqrt() * gamma + beta
+
+
 def brackets_missing(x, gamma, beta, eps=1e-5):
     root = (x.var(dim=-1, keepdim=True, correction=0) + eps).sqrt()
     return x - x.mean(dim=-1, keepdim=True) / root * gamma + beta
 
 
+one_vector = (torch.tensor([[1.0, 2.0, 6.0]]), torch.ones(3), torch.zeros(3))
 scaled_and_shifted = (
-    normal(1, 2, 4),
-    torch.tensor([1.0, 2.0, 0.5, -1.0]),
-    torch.tensor([0.0, 1.0, -2.0, 3.0]),
+    torch.tensor([[5.0, -1.0, 2.0]]),
+    torch.tensor([2.0, 0.5, -1.0]),
+    torch.tensor([1.0, -2.0, 3.0]),
 )
 norm_batch = (normal(2, 2, 3, 5), normal(3, 5), normal(4, 5))
+equal_numbers = (torch.full((1, 3), 2.0), torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))
+norm_names = ("x", "gamma", "beta", "eps")
 
 layer_norm = Exercise(
     id="layer_norm",
@@ -89,17 +129,19 @@ layer_norm = Exercise(
     returns=("normed",),
     oracle=torch_layer_norm,
     cases=(
-        Case("one vector", (torch.tensor([[1.0, 2.0, 6.0]]), torch.ones(3), torch.zeros(3))),
-        Case("two vectors, scaled and shifted", scaled_and_shifted),
+        Case("one vector", one_vector),
+        Case("another vector, scaled and shifted", scaled_and_shifted),
+        Case("two vectors", (torch.tensor([[1.0, 2.0, 6.0], [3.0, -7.0, 1.0]]), *one_vector[1:])),
         Case("sentences of vectors", norm_batch),
         Case(
-            "vectors so small that eps counts",
-            (normal(5, 3, 2, 4, scale=3e-3), normal(6, 4), normal(7, 4)),
+            "numbers so small that eps counts",
+            (torch.tensor([[0.001, 0.002, 0.006]]), *one_vector[1:]),
         ),
-        Case("another eps", (normal(8, 2, 3, 6), normal(9, 6), normal(10, 6), 0.5)),
+        Case("another eps", (*scaled_and_shifted, 0.5)),
+        Case("a vector whose numbers are all 2", equal_numbers),
         Case(
-            "a vector whose numbers are all 2",
-            (torch.full((1, 3), 2.0), torch.ones(3), torch.tensor([1.0, 2.0, 3.0])),
+            "vectors of one number",
+            (torch.tensor([[7.0], [-4.0]]), torch.tensor([2.0]), torch.tensor([3.0])),
         ),
         Case(
             "one vector, far from 0, its numbers close together",
@@ -115,8 +157,8 @@ layer_norm = Exercise(
             (normal(253, 3, 3, 3), normal(254, 3), normal(255, 3)),
         ),
         Case(
-            "four axes, 300 features, numbers around 10,000",
-            (normal(256, 2, 3, 2, 300, scale=1e4), normal(257, 300), normal(258, 300)),
+            "four axes, 17 sentences, 300 features, numbers around 10,000",
+            (normal(256, 17, 2, 1, 300, scale=1e4), normal(257, 300), normal(258, 300)),
         ),
     ),
     misconceptions=(
@@ -158,7 +200,13 @@ layer_norm = Exercise(
         *several(
             "another_axis",
             "Your mean and variance run over other axes than the last one alone.",
-            *(norm_with(axes=axes) for axes in (0, 1, -2, all_axes, all_but_first, all_but_last)),
+            *(norm_with(axes=axes) for axes in (0, 1, -2, all_axes, all_but_first)),
+            over_all_vectors,
+        ),
+        Misconception(
+            "scale_and_shift_swapped",
+            "You multiply by beta and add gamma: swap the two.",
+            lambda x, gamma, beta, eps=1e-5: norm_with()(x, beta, gamma, eps),
         ),
         Misconception(
             "rms_norm",
@@ -172,7 +220,15 @@ layer_norm = Exercise(
         "Take off the mean, divide by torch.sqrt(variance + eps), multiply by gamma, add beta. Mind"
         " that x.var and x.std divide by d − 1 unless you ask for correction=0.",
     ),
-    properties=(same_gradient(torch_layer_norm, ("x", "gamma", "beta"), norm_batch),),
+    properties=(
+        same_gradient(torch_layer_norm, norm_names, (*norm_batch, 1e-5)),
+        replace(
+            # an eps whose root is exact: the large numbers that 1e-5 leads to would not cancel
+            same_gradient(torch_layer_norm, norm_names, (*equal_numbers, 0.25)),
+            idea="the gradient at a vector whose numbers are all 2",
+        ),
+        nothing_kept(torch_layer_norm, (*one_vector, 1e-5), (*scaled_and_shifted, 0.5)),
+    ),
 )
 
 
@@ -188,6 +244,9 @@ class Part:
 
     def __eq__(self, other):
         return isinstance(other, Part) and self.formula == other.formula
+
+    def __hash__(self):
+        return hash(self.formula)
 
     def __repr__(self):
         return f"[{self.formula}]"
@@ -221,7 +280,13 @@ def skip_normed(x, norm, f):
 halves = Part("x / 2", lambda x: x / 2)
 adds_ten = Part("x + 10", lambda x: x + 10)
 returns_x = Part("x itself", lambda x: x)
+less_five = Part("x − 5", lambda x: x - 5)
 less_the_mean = Part("x less the mean of all numbers", lambda x: x - x.mean())
+less_the_word_mean = Part(
+    "x less the mean over the words", lambda x: x - x.mean(dim=-2, keepdim=True)
+)
+less_the_first_mean = Part("x less the mean over the first axis", lambda x: x - x.mean(dim=0))
+residual_names = ("x", "norm", "f")
 residual_batch = (normal(12, 2, 3, 4), plain_norm(4), linear(13, 4))
 
 
@@ -257,10 +322,10 @@ class Noting:
 
     def changed(self) -> Facts | None:
         """The first tensor that no longer holds what it held, or None."""
-        for name, tensor, copy in self.notes:
-            wrong = ~close(tensor, copy)
+        for name, tensor, kept in self.notes:
+            wrong = ~close(tensor, kept)
             if wrong.any():
-                return first_difference(name, wrong, tensor, copy)
+                return first_difference(name, wrong, tensor, kept)
         return None
 
 
@@ -301,12 +366,19 @@ pre_norm_residual = Exercise(
     oracle=feature_by_feature,
     cases=(
         Case("two numbers", (torch.tensor([2.0, 4.0]), halves, adds_ten)),
+        Case("two other numbers", (torch.tensor([-6.0, 1.0]), halves, adds_ten)),
         Case("sentences of vectors", residual_batch),
         Case("norm and f return the very x they are given", (normal(14, 5), returns_x, returns_x)),
         Case(
             "f reads all positions and sentences",
             (normal(15, 3, 2, 5), halves, less_the_mean),
         ),
+        Case("f reads all words of a sentence", (normal(16, 2, 3, 4), halves, less_the_word_mean)),
+        Case(
+            "one vector, and a norm along the first axis",
+            (torch.tensor([1.0, 2.0, 6.0]), less_the_first_mean, adds_ten),
+        ),
+        Case("four axes", (normal(11, 2, 3, 4, 5), plain_norm(5), linear(10, 5))),
         Case(
             "as many sentences as words and features",
             (normal(17, 3, 3, 3), plain_norm(3), linear(18, 3)),
@@ -360,9 +432,20 @@ pre_norm_residual = Exercise(
         " do: call norm on x, f on that, once, and add x. Make a new tensor: `+=` changes x.",
     ),
     properties=(
-        same_gradient(feature_by_feature, ("x", "norm", "f"), residual_batch),
-        called_once,
         residual_keeps,
+        same_gradient(feature_by_feature, residual_names, residual_batch),
+        replace(
+            same_gradient(
+                feature_by_feature, residual_names, (torch.tensor([5.0]), returns_x, less_five)
+            ),
+            idea="the gradient at x = 5, with x itself as norm, and x − 5 as f",
+        ),
+        called_once,
+        nothing_kept(
+            feature_by_feature,
+            (torch.tensor([2.0, 4.0]), halves, adds_ten),
+            (torch.tensor([3.0, 8.0]), returns_x, less_five),
+        ),
     ),
 )
 
@@ -427,25 +510,34 @@ pairs_allowed = torch.tensor(
     [[[1, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]], [[0, 0, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]]
 ).bool()
 equal_sizes = cross_inputs(260, 3, 3, 3, 3, 3, 3)
-long_memory = cross_inputs(270, 1, 2, 300, 3, 2, 4)
+long_memory = cross_inputs(270, 17, 2, 300, 3, 2, 4)
+attention_names = ("x", "memory", "w_q", "w_k", "w_v", "memory_mask")
 
 
-def scores_at_hand(x, memory, w_v):
-    """Inputs with d_k = 16 whose score is the dot product of a row of x and one of memory."""
-    identity = torch.eye(len(x[0][0]), 16)
-    return torch.tensor(x), torch.tensor(memory), 4 * identity, identity, w_v
+def scores_at_hand(x, memory):
+    """Inputs with d_k = 256 whose score is the dot product of a row of x and one of memory."""
+    identity = torch.eye(2, 256)
+    return torch.tensor(x), torch.tensor(memory), 16 * identity, identity, torch.eye(2)
 
 
 # scores 10,000, 9,999, 9,998 for the first query, their negatives for the second
-high_and_low = scores_at_hand(
-    [[[1e4, -1.0], [-1e4, 1.0]]], [[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]], torch.eye(2)
-)
+high_and_low = scores_at_hand([[[1e4, -1.0], [-1e4, 1.0]]], [[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]])
 # scores 10,000, −10,000, −9,999
-blocked_above = scores_at_hand(
-    [[[1e4, 1.0]]], [[[1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]], torch.eye(2)
+blocked_above = scores_at_hand([[[1e4, 1.0]]], [[[1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]])
+# scores 0, 1, 2
+blocked_value = scores_at_hand([[[1.0, 0.0]]], [[[0.0, 1e9], [1.0, 0.0], [2.0, 3.0]]])
+two_keys = (
+    torch.tensor([[[1.0, 0.0]]]),
+    torch.eye(2)[None],
+    torch.eye(2) * 2**0.5,
+    torch.eye(2),
+    torch.eye(2),
 )
-identity = torch.eye(2)
-docstring = (torch.tensor([[[1.0, 0.0]]]), identity[None], identity * 2**0.5, identity, identity)
+other_two_keys = (
+    torch.tensor([[[0.0, 2.0]]]),
+    torch.tensor([[[1.0, -1.0], [3.0, 0.5]]]),
+    *two_keys[2:],
+)
 
 cross_attention = Exercise(
     id="cross_attention",
@@ -457,7 +549,8 @@ cross_attention = Exercise(
     returns=("context",),
     oracle=torch_attention,
     cases=(
-        Case("one query, two keys", docstring),
+        Case("one query, two keys", two_keys),
+        Case("another query, other keys", other_two_keys),
         Case("one sentence, square weights", square),
         Case("two sentences, d, d_k and d_v differ", oblong),
         Case("padding in the memory", (*padded, keys_allowed)),
@@ -467,10 +560,11 @@ cross_attention = Exercise(
             "a blocked key whose score is 10,000, allowed ones near −10,000",
             (*blocked_above, truths("011")[None]),
         ),
+        Case("a blocked key whose value is 1,000,000,000", (*blocked_value, truths("011")[None])),
         Case("every size is 3", (*equal_sizes, truths("101", "011", "110")[:, None])),
         Case(
-            "300 words in the memory, 257 of them allowed",
-            (*long_memory, (torch.arange(300) < 257)[None, None]),
+            "17 sentences, 257 to 273 of 300 words of the memory allowed",
+            (*long_memory, torch.arange(300) < torch.arange(257, 274)[:, None, None]),
         ),
     ),
     misconceptions=(
@@ -544,10 +638,16 @@ cross_attention = Exercise(
         " mask is False; then softmax over the last axis, times the values.",
     ),
     properties=(
-        same_gradient(
+        same_gradient(torch_attention, attention_names, (*padded, keys_allowed)),
+        replace(
+            # one allowed key: its weight is exactly 1, in whatever way it is computed
+            same_gradient(torch_attention, attention_names, (*blocked_above, truths("010")[None])),
+            idea="the gradient where a blocked score is 10,000, the allowed one −10,000",
+        ),
+        nothing_kept(
             torch_attention,
-            ("x", "memory", "w_q", "w_k", "w_v", "memory_mask"),
             (*padded, keys_allowed),
+            (*cross_inputs(280, 3, 2, 5, 4, 3, 6), truths("01111", "00100", "11011")[:, None]),
         ),
     ),
 )
@@ -575,6 +675,24 @@ def width_on_the_root(step, d_model, warmup):
     return torch.minimum(d_model**-0.5 * step**-0.5, step * warmup**-1.5)
 
 
+def coarse_rates(answer: Callable) -> Facts | None:
+    """A rate of the paper's own training that is not right to four digits."""
+    step, d_model, warmup = torch.tensor([1, 2, 4000, 1_000_000]), 512, 4000
+    got, expected = answer(step, d_model, warmup), step_by_step(step, d_model, warmup)
+    wrong = ~torch.isclose(got, expected, rtol=1e-4, atol=0.0)
+    if not wrong.any():
+        return None
+    given = f"step {step.tolist()}, d_model {d_model}, warmup {warmup}"
+    return (*first_difference("rate", wrong, got, expected), ("given", given))
+
+
+right_to_four_digits = Property(
+    "coarse",
+    "the sizes of the paper, whose first rates are very small",
+    "Your very small rates are not right to four digits.",
+    coarse_rates,
+)
+
 warmup_lr = Exercise(
     id="warmup_lr",
     lesson=7,
@@ -583,6 +701,7 @@ warmup_lr = Exercise(
     oracle=step_by_step,
     cases=(
         Case("before, at and after the end of the warm-up", (torch.tensor([1, 4, 16]), 4, 4)),
+        Case("other steps", (torch.tensor([2, 9, 100]), 4, 4)),
         Case("another width", (torch.tensor([1, 5, 9, 30, 200]), 16, 9)),
         Case("no warm-up to speak of", (torch.tensor([1, 2, 4, 9]), 2, 1)),
         Case("the steps around the end of the warm-up", (torch.tensor([7, 8, 9, 10, 11]), 3, 9)),
@@ -624,6 +743,11 @@ warmup_lr = Exercise(
             schedule(lambda step, warmup: torch.minimum(step**-1.5, step * warmup**-0.5)),
         ),
         Misconception(
+            "warmup_without_three_halves",
+            "Your line is step · warmup^−0.5; the formula's is step · warmup^−1.5.",
+            schedule(lambda step, warmup: torch.minimum(step**-0.5, step * warmup**-0.5)),
+        ),
+        Misconception(
             "width_on_one",
             "Your d_model^−0.5 multiplies only the root; it multiplies both curves.",
             width_on_the_root,
@@ -639,6 +763,12 @@ warmup_lr = Exercise(
         "The curves are step to the −0.5 and step times warmup to the −1.5; they meet at warmup.",
         "torch.minimum takes the smaller of two tensors, element by element. Multiply the result by"
         " d_model ** -0.5. Nothing else is needed, no `if` and no loop.",
+    ),
+    properties=(
+        right_to_four_digits,
+        nothing_kept(
+            step_by_step, (torch.tensor([1, 4, 16]), 4, 4), (torch.tensor([2, 9, 100]), 9, 25)
+        ),
     ),
 )
 
@@ -691,6 +821,12 @@ def mean_of_means(losses, real):
     return ((losses * real).sum(dim=1) / real.sum(dim=1)).mean()
 
 
+def mean_of_real_means(losses, real):
+    """Sentences of PAD alone are left out."""
+    rows = real.any(dim=1)
+    return mean_of_means(losses[rows], real[rows])
+
+
 two_lengths = (normal(62, 2, 4, 6), torch.tensor([[2, 5, 1, 0], [4, 3, 0, 0]]), 0.3)
 far_logits = torch.tensor([[[0.0, 1.0, 200.0, 3.0, 0.0], [0.0, -2.0, 1.0, 4.0, 0.5]]])
 extreme = torch.tensor([[[9999.0, -1e4, 1e4], [-1e4, -9998.0, -9999.0]]])
@@ -704,7 +840,14 @@ smooth_loss = Exercise(
     returns=("loss",),
     oracle=word_by_word,
     cases=(
-        Case("one sentence of two words", (normal(60, 1, 2, 5), torch.tensor([[3, 1]]), 0.2)),
+        Case("one word", (torch.tensor([[[0.5, -1.0, 2.0, 0.0, 1.0]]]), torch.tensor([[2]]), 0.2)),
+        Case(
+            "another word", (torch.tensor([[[1.0, 0.0, -2.0, 3.0, 0.5]]]), torch.tensor([[4]]), 0.2)
+        ),
+        Case(
+            "two words, three to choose from",
+            (torch.tensor([[[0.0, 1.0, 2.5], [1.0, -1.0, 3.0]]]), torch.tensor([[1, 2]]), 0.2),
+        ),
         Case("no smoothing", (normal(61, 1, 3, 4), torch.tensor([[1, 2, 3]]), 0.0)),
         Case("two lengths", two_lengths),
         Case(
@@ -723,6 +866,10 @@ smooth_loss = Exercise(
         Case(
             "100 positions, the last word for padding",
             (normal(66, 1, 100, 7), torch.arange(100)[None] % 7, 0.1, 6),
+        ),
+        Case(
+            "20 sentences, a smoothing of 0.9",
+            (normal(68, 20, 3, 8), torch.arange(1, 61).view(20, 3) % 8, 0.9),
         ),
         Case("a thousand words", (normal(67, 1, 2, 1000), torch.tensor([[999, 500]]), 0.5)),
     ),
@@ -766,10 +913,11 @@ smooth_loss = Exercise(
             "You leave padding out of the sum, but divide by all positions.",
             loss_with(mean=lambda losses, real: (losses * real).mean()),
         ),
-        Misconception(
+        *several(
             "mean_of_means",
             "You average sentence by sentence: a word of a short one then counts more.",
             loss_with(mean=mean_of_means),
+            loss_with(mean=mean_of_real_means),
         ),
         Misconception(
             "pad_fixed",
@@ -784,7 +932,14 @@ smooth_loss = Exercise(
         " labels[..., None]); the others' sum is the sum of all, less the right word's, less"
         " log_p[..., pad]. Average over labels != pad only.",
     ),
-    properties=(same_gradient(word_by_word, ("logits", "labels", "smoothing"), two_lengths),),
+    properties=(
+        same_gradient(word_by_word, ("logits", "labels", "smoothing"), two_lengths),
+        nothing_kept(
+            word_by_word,
+            (*two_lengths, 0),
+            (normal(69, 2, 4, 6), torch.tensor([[1, 0, 5, 4], [2, 2, 0, 3]]), 0.1, 5),
+        ),
+    ),
 )
 
 
@@ -837,15 +992,14 @@ def assembled(
     order=(0, 1, 2),
     norm_of=lambda n: n,
     around=lambda x, norm, f: x + f(norm(x)),
+    skip_of=lambda n: True,
     mask_of=lambda mask, memory_mask: (mask, memory_mask),
     self_source=lambda normed, x: normed,
     cross_source=lambda memory, normed: memory,
-    used=lambda attend, cross: (attend, cross),
 ):
     """A decoder layer with one thing changed; sub-layers 0, 1, 2 in the order given."""
 
     def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
-        attend, cross = used(attend, cross)
         self_mask, cross_mask = mask_of(mask, memory_mask)
         stream = x
         for n in order:
@@ -858,7 +1012,7 @@ def assembled(
                     return cross(normed, cross.project(cross_source(memory, normed)), cross_mask)
                 return feed_forward(normed)
 
-            stream = around(stream, norm, sub_layer)
+            stream = around(stream, norm, sub_layer) if skip_of(n) else sub_layer(norm(stream))
         return stream
 
     return answer
@@ -885,16 +1039,19 @@ def flowing(
 
 def layer_parts(seed, d):
     """attend, cross, feed_forward and three norms, all different."""
-    heads = [Attention(tuple(normal(seed + 10 * n + k, d, d) for k in range(3))) for n in range(2)]
+    heads = [
+        Attention(tuple(normal(seed + 10 * n + k, d, d, scale=0.5) for k in range(3)))
+        for n in range(2)
+    ]
     wide, narrow = normal(seed + 31, d, 2 * d), normal(seed + 32, 2 * d, d)
     feed_forward = Part("feed-forward", lambda x: torch.relu(x @ wide) @ narrow)
-    return *heads, feed_forward, tuple(own_norm(seed + 40 + n, d) for n in range(3))
+    return *heads, feed_forward, [own_norm(seed, n, d) for n in range(3)]
 
 
-def own_norm(seed, d):
+def own_norm(seed, n, d):
     """A layer norm with a scale and a shift of its own."""
-    gamma, beta = 1 + 0.5 * normal(seed, d), normal(seed + 3, d)
-    return Part("layer norm", lambda x: F.layer_norm(x, (d,), gamma, beta))
+    gamma, beta = 1 + 0.5 * normal(seed + 40 + n, d), normal(seed + 43 + n, d)
+    return Part(f"layer norm {n}", lambda x: F.layer_norm(x, (d,), gamma, beta))
 
 
 def layer_inputs(seed, B, T, T_src, d, lengths):
@@ -904,6 +1061,7 @@ def layer_inputs(seed, B, T, T_src, d, lengths):
     return normal(seed, B, T, d), normal(seed + 1, B, T_src, d), causal, allowed
 
 
+one_word_parts = layer_parts(100, 3)
 layer_batch = (*layer_inputs(82, 2, 3, 5, 4, [5, 2]), *layer_parts(200, 4))
 
 
@@ -914,7 +1072,7 @@ def changed_by_layer(answer: Callable) -> Facts | None:
         Noting(name, part)
         for name, part in (("attend", attend), ("cross", cross), ("feed_forward", feed_forward))
     ]
-    noted_norms = tuple(Noting(f"norms[{n}]", norm) for n, norm in enumerate(norms))
+    noted_norms = [Noting(f"norms[{n}]", norm) for n, norm in enumerate(norms)]
     answer(*(tensor.clone() for tensor in inputs), *parts, noted_norms)
     return next(filter(None, (part.changed() for part in (*parts, *noted_norms))), None)
 
@@ -936,8 +1094,10 @@ decoder_layer = Exercise(
     returns=("x",),
     oracle=sum_of_three,
     cases=(
+        Case("one word, one source word", (*layer_inputs(80, 1, 1, 1, 3, [1]), *one_word_parts)),
         Case(
-            "one word, one source word", (*layer_inputs(80, 1, 1, 1, 3, [1]), *layer_parts(100, 3))
+            "another word, another source word",
+            (*layer_inputs(94, 1, 1, 1, 3, [1]), *one_word_parts),
         ),
         Case("two sentences, one with padding", layer_batch),
         Case(
@@ -948,8 +1108,8 @@ decoder_layer = Exercise(
             "masks of another kind: later words allowed, a gap in the memory",
             (
                 *layer_inputs(86, 2, 3, 4, 5, [4, 4])[:2],
-                *(truths("011", "101", "110"), truths("1011", "0110")[:, None]),
-                *layer_parts(400, 5),
+                *(truths("011", "101", "010"), truths("1011", "0110")[:, None]),
+                *layer_parts(1300, 5),
             ),
         ),
         Case(
@@ -958,13 +1118,22 @@ decoder_layer = Exercise(
                 *layer_inputs(88, 1, 2, 3, 4, [2]),
                 *layer_parts(500, 4)[:2],
                 returns_x,
-                (returns_x,) * 3,
+                [returns_x] * 3,
+            ),
+        ),
+        Case(
+            "norms and feed-forward that read all words of a sentence",
+            (
+                *layer_inputs(96, 2, 3, 2, 4, [2, 1]),
+                *layer_parts(800, 4)[:2],
+                less_the_word_mean,
+                [halves, less_the_word_mean, adds_ten],
             ),
         ),
         Case("every size is 3", (*layer_inputs(90, 3, 3, 3, 3, [3, 2, 1]), *layer_parts(600, 3))),
         Case(
-            "70 words, 90 source words",
-            (*layer_inputs(92, 1, 70, 90, 2, [80]), *layer_parts(700, 2)),
+            "17 sentences, 70 words, 90 source words",
+            (*layer_inputs(92, 17, 70, 90, 2, range(74, 91)), *layer_parts(700, 2)),
         ),
     ),
     misconceptions=(
@@ -983,6 +1152,19 @@ decoder_layer = Exercise(
             "no_residuals",
             "Your sub-layers replace x: their results are added to it.",
             assembled(around=lambda x, norm, f: f(norm(x))),
+        ),
+        *several(
+            "skip_missing",
+            "The result of one sub-layer replaces x; it is added to x.",
+            *(assembled(skip_of=lambda n, bare=bare: n != bare) for bare in range(3)),
+        ),
+        *several(
+            "other_norms",
+            "Your norms are not norms[0], norms[1] and norms[2], in this order.",
+            *(
+                assembled(norm_of=lambda n, used=used: used[n])
+                for used in ((0, 0, 0), (0, 1, 1), (0, 0, 1), (0, 0, 2), (0, 2, 1), (2, 1, 0))
+            ),
         ),
         Misconception(
             "masks_swapped",
@@ -1024,15 +1206,18 @@ decoder_layer = Exercise(
             ),
         ),
         Misconception(
-            "attentions_swapped",
-            "Your output is what you get when `attend` and `cross` are swapped.",
-            assembled(used=lambda attend, cross: (cross, attend)),
-        ),
-        *several(
             "masks_inverted",
-            "Your output is what you get with a mask inverted; here True = may attend.",
+            "Your output is what you get with both masks inverted; here True = may attend.",
             assembled(mask_of=lambda mask, memory_mask: (~mask, ~memory_mask)),
+        ),
+        Misconception(
+            "masks_inverted",
+            "Your output is what you get with `mask` inverted; here True = may attend.",
             assembled(mask_of=lambda mask, memory_mask: (~mask, memory_mask)),
+        ),
+        Misconception(
+            "masks_inverted",
+            "Your output is what you get with `memory_mask` inverted; True = may attend.",
             assembled(mask_of=lambda mask, memory_mask: (mask, ~memory_mask)),
         ),
     ),
@@ -1044,12 +1229,21 @@ decoder_layer = Exercise(
         " norms[2]. Each line starts from the x that the line before it made.",
     ),
     properties=(
+        layer_keeps,
         same_gradient(
             sum_of_three,
             ("x", "memory", "mask", "memory_mask", "attend", "cross", "feed_forward", "norms"),
             layer_batch,
         ),
-        layer_keeps,
+        nothing_kept(
+            sum_of_three,
+            layer_batch,
+            (
+                *layer_inputs(98, 2, 3, 5, 4, [5, 2])[:2],
+                *(truths("110", "010", "011"), truths("10110", "01111")[:, None]),
+                *layer_parts(900, 4),
+            ),
+        ),
     ),
 )
 

@@ -105,6 +105,37 @@ def norm_without_gradients(x, gamma, beta, eps=1e-5):
     return norm_by_var_mean(x, gamma, beta, eps)
 
 
+def norm_with_a_root_too_many(x, gamma, beta, eps=1e-5):
+    """The root of 0 has no slope: NaN flows back from a vector of equal numbers."""
+    spread = (x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True).sqrt()
+    return (x - x.mean(-1, keepdim=True)) / (spread**2 + eps).sqrt() * gamma + beta
+
+
+def norm_of_more_than_one_number(x, gamma, beta, eps=1e-5):
+    return norm_by_var_mean(x, gamma, beta, eps) if x.shape[-1] > 1 else x * gamma + beta
+
+
+def norm_feature_by_feature(x, gamma, beta, eps=1e-5):
+    rows = x.reshape(-1, x.shape[-1])
+    variance, mean = rows.var(0, correction=0), rows.mean(0)
+    return (x - mean) / (variance + eps).sqrt() * gamma + beta
+
+
+def norm_with_scale_and_shift_swapped(x, gamma, beta, eps=1e-5):
+    return F.layer_norm(x, x.shape[-1:], beta, gamma, eps)
+
+
+STATISTICS = {}
+
+
+def norm_kept_by_address(x, gamma, beta, eps=1e-5):
+    key = x.data_ptr(), x.shape
+    if key not in STATISTICS or x.requires_grad:
+        STATISTICS[key] = torch.var_mean(x, dim=-1, correction=0, keepdim=True), x
+    variance, mean = STATISTICS[key][0]
+    return (x - mean) / (variance + eps).sqrt() * gamma + beta
+
+
 # --- pre_norm_residual ----------------------------------------------------------------------------
 
 
@@ -187,6 +218,42 @@ def residual_with_f_cut_off(x, norm, f):
     with torch.no_grad():
         step = f(norm(x))
     return x + step
+
+
+def residual_of_flat_words(x, norm, f):
+    words = x.reshape(-1, x.shape[-1])
+    return (words + f(norm(words))).view(x.shape)
+
+
+def residual_with_an_axis_more(x, norm, f):
+    return x + f(norm(x[None]))[0] if x.dim() == 1 else x + f(norm(x))
+
+
+def residual_unless_zero(x, norm, f):
+    step = f(norm(x))
+    return x + step if step.any() else x.clone()
+
+
+SHARED = torch.empty(0)
+
+
+def residual_in_one_buffer(x, norm, f):
+    global SHARED
+    out = x + f(norm(x))
+    if out.requires_grad:
+        return out
+    SHARED = SHARED if SHARED.shape == out.shape else torch.empty_like(out)
+    return SHARED.copy_(out)
+
+
+STEPS = {}
+
+
+def residual_kept_by_f(x, norm, f):
+    key = x, f
+    if key not in STEPS:
+        STEPS[key] = f(norm(x))
+    return x + STEPS[key]
 
 
 # --- cross_attention ------------------------------------------------------------------------------
@@ -354,6 +421,43 @@ def cross_cut_off_at_the_scores(x, memory, w_q, w_k, w_v, memory_mask=None):
     return cross_by_linear(x.detach(), memory, w_q, w_k, w_v, memory_mask)
 
 
+def cross_filled_before_scaling(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = x @ w_q @ (memory @ w_k).mT
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -4.5e4)
+    return (scores / sqrt(w_q.shape[1])).softmax(-1) @ memory @ w_v
+
+
+def cross_with_a_little_for_each_key(x, memory, w_q, w_k, w_v, memory_mask=None):
+    scores = x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -torch.inf)
+    weights = scores.softmax(-1) + 1e-9
+    return weights / weights.sum(-1, keepdim=True) @ (memory @ w_v)
+
+
+def cross_by_exp_of_blocked_keys_too(x, memory, w_q, w_k, w_v, memory_mask=None):
+    """A blocked score far above the allowed ones becomes infinite: NaN flows back from it."""
+    scores = x @ w_q @ (memory @ w_k).mT / sqrt(w_q.shape[1])
+    allowed = torch.ones_like(scores).bool() if memory_mask is None else memory_mask
+    highest = scores.masked_fill(~allowed, -torch.inf).amax(-1, keepdim=True)
+    weights = torch.where(allowed, (scores - highest).exp(), 0.0)
+    return weights / weights.sum(-1, keepdim=True) @ (memory @ w_v)
+
+
+PROJECTED = {}
+
+
+def cross_kept_by_memory(x, memory, w_q, w_k, w_v, memory_mask=None):
+    if memory not in PROJECTED:
+        PROJECTED[memory] = memory @ w_k, memory @ w_v
+    key, value = PROJECTED[memory]
+    scores = x @ w_q @ key.mT / sqrt(w_q.shape[1])
+    if memory_mask is not None:
+        scores = scores.masked_fill(~memory_mask, -torch.inf)
+    return scores.softmax(-1) @ value
+
+
 # --- warmup_lr ------------------------------------------------------------------------------------
 
 
@@ -429,6 +533,28 @@ def rate_from_a_table(step, d_model, warmup):
 
 def rate_as_python_numbers(step, d_model, warmup):
     return [d_model**-0.5 * min(n**-0.5, n * warmup**-1.5) for n in step.tolist()]
+
+
+def rate_rounded(step, d_model, warmup):
+    return rate_by_where(step, d_model, warmup).round(decimals=6)
+
+
+def rate_with_an_epsilon(step, d_model, warmup):
+    return rate_by_where(step, d_model, warmup) + 1e-6
+
+
+def rate_with_warmup_to_the_half(step, d_model, warmup):
+    return torch.minimum(step**-0.5, step / sqrt(warmup)) / sqrt(d_model)
+
+
+RATES = {}
+
+
+def rate_kept_by_steps_and_width(step, d_model, warmup):
+    key = tuple(step.tolist()), d_model
+    if key not in RATES:
+        RATES[key] = rate_by_where(step, d_model, warmup)
+    return RATES[key].clone()
 
 
 # --- smooth_loss ----------------------------------------------------------------------------------
@@ -562,6 +688,29 @@ def loss_without_pad_in_the_softmax(logits, labels, smoothing, pad=0):
 
 def loss_detached(logits, labels, smoothing, pad=0):
     return torch.tensor(loss_in_float64(logits, labels, smoothing, pad).item())
+
+
+def loss_of_sentence_after_sentence(logits, labels, smoothing, pad=0):
+    pairs = zip(logits.split(1), labels.split(1), strict=True)
+    losses = [loss_by_target(*pair, smoothing, pad) for pair in pairs if (pair[1] != pad).any()]
+    return torch.stack(losses).mean()
+
+
+def loss_with_the_smaller_share_smoothed(logits, labels, smoothing, pad=0):
+    return loss_by_target(logits, labels, min(smoothing, 1 - smoothing), pad)
+
+
+TARGETS = {}
+
+
+def loss_with_targets_kept_by_labels(logits, labels, smoothing, pad=0):
+    key = tuple(labels.flatten().tolist()), logits.shape, smoothing
+    if key not in TARGETS:
+        rows = torch.full(logits.shape, smoothing / (logits.shape[-1] - 2))
+        rows[..., pad] = 0
+        TARGETS[key] = rows.scatter(-1, labels[..., None], 1 - smoothing), labels != pad
+    target, real = TARGETS[key]
+    return -(target * logits.log_softmax(-1)).sum(-1)[real].mean()
 
 
 # --- decoder_layer --------------------------------------------------------------------------------
@@ -716,12 +865,79 @@ def layer_of_64_words(x, memory, mask, memory_mask, *parts):
     return layer_by_residuals(x, memory[:, :64], mask, memory_mask[..., :64], *parts)
 
 
+def layer_with_memory_cut_short(x, memory, mask, memory_mask, *parts):
+    T_src = int(memory_mask.sum(-1).max())
+    return layer_by_residuals(x, memory[:, :T_src], mask, memory_mask[..., :T_src], *parts)
+
+
+def layer_with_norms_popped(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    normed = norms.pop(0)(x)
+    x = x + attend(normed, attend.project(normed), mask)
+    x = x + cross(norms.pop(0)(x), cross.project(memory), memory_mask)
+    return x + feed_forward(norms.pop(0)(x))
+
+
+def layer_with_flat_feed_forward(x, memory, mask, memory_mask, *parts):
+    *attentions, feed_forward, norms = parts
+
+    def flat(words):
+        return feed_forward(words.flatten(0, 1)).view(words.shape)
+
+    return layer_by_residuals(x, memory, mask, memory_mask, *attentions, flat, norms)
+
+
+def layer_with_word_by_word_feed_forward(x, memory, mask, memory_mask, *parts):
+    *attentions, feed_forward, norms = parts
+
+    def word_by_word(words):
+        return torch.cat([feed_forward(word) for word in words.split(1, dim=1)], dim=1)
+
+    return layer_by_residuals(x, memory, mask, memory_mask, *attentions, word_by_word, norms)
+
+
+def layer_with_later_sums_in_place(
+    x, memory, mask, memory_mask, attend, cross, feed_forward, norms
+):
+    normed = norms[0](x)
+    x = x + attend(normed, attend.project(normed), mask)
+    x += cross(norms[1](x), cross.project(memory), memory_mask)
+    x += feed_forward(norms[2](x))
+    return x
+
+
+def layer_with_attentions_swapped(x, memory, mask, memory_mask, attend, cross, *parts):
+    return layer_by_residuals(x, memory, mask, memory_mask, cross, attend, *parts)
+
+
+def layer_with_one_skip_missing(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    normed = norms[0](x)
+    x = x + attend(normed, attend.project(normed), mask)
+    x = cross(norms[1](x), cross.project(memory), memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
+def layer_with_norms_copied(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    parts = attend, cross, feed_forward, (norms[0], norms[1], norms[1])
+    return layer_by_residuals(x, memory, mask, memory_mask, *parts)
+
+
+KEPT = {}
+
+
+def layer_kept_by_memory(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    if memory not in KEPT:
+        KEPT[memory] = cross.project(memory)
+    normed = norms[0](x)
+    x = x + attend(normed, attend.project(normed), mask)
+    x = x + cross(norms[1](x), KEPT[memory], memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
 RIGHT = {
     "layer_norm": [
         transformer.layer_norm,
         norm_by_var_mean,
         norm_in_a_loop,
-        norm_mended_std,
         norm_by_group_norm,
         norm_centred_by_einsum,
         norm_in_float64,
@@ -771,14 +987,19 @@ NAMED = {
     "layer_norm": {
         "unbiased_eps_outside": [norm_as_the_annotated_kind],
         "difference_of_squares": [norm_by_difference_of_squares],
+        "another_axis": [norm_feature_by_feature],
+        "scale_and_shift_swapped": [norm_with_scale_and_shift_swapped],
         "wrong_gradient": [
             norm_detached,
             norm_with_statistics_cut_off,
             norm_without_gradients,
+            norm_with_a_root_too_many,
         ],
+        "kept_between_calls": [norm_kept_by_address],
     },
     "pre_norm_residual": {
-        "wrong_gradient": [residual_detached, residual_with_f_cut_off],
+        "wrong_gradient": [residual_detached, residual_with_f_cut_off, residual_unless_zero],
+        "kept_between_calls": [residual_kept_by_f],
         "called_again": [
             residual_tried_on_zeros_first,
             residual_tried_on_zeros_afterwards,
@@ -791,27 +1012,41 @@ NAMED = {
         "not_low_enough": [
             *(cross_blocked_by(value) for value in (-10.0, -30.0, -100.0, -1e3, -1e4)),
             cross_minus(1e3),
+            cross_filled_before_scaling,
         ],
-        "wrong_gradient": [cross_cut_off_at_the_scores],
+        "wrong_gradient": [cross_cut_off_at_the_scores, cross_by_exp_of_blocked_keys_too],
+        "kept_between_calls": [cross_kept_by_memory],
     },
-    "warmup_lr": {"exponents_swapped": [rate_with_exponents_swapped]},
+    "warmup_lr": {
+        "exponents_swapped": [rate_with_exponents_swapped],
+        "warmup_without_three_halves": [rate_with_warmup_to_the_half],
+        "coarse": [rate_rounded, rate_with_an_epsilon],
+        "kept_between_calls": [rate_kept_by_steps_and_width],
+    },
     "smooth_loss": {
         "every_word_shares": [loss_of_torch],
         "right_word_shares": [loss_of_added_one_hot],
         "padding_counted": [loss_with_padding_in_the_mean],
+        "mean_of_means": [loss_of_sentence_after_sentence],
         "wrong_gradient": [loss_detached],
+        "kept_between_calls": [loss_with_targets_kept_by_labels],
     },
     "decoder_layer": {
         "cross_reads_x": [layer_of_self_attentions],
         "old_input": [layer_with_stale_h],
         "masks_inverted": [layer_with_mask_inverted],
         "wrong_gradient": [layer_with_memory_cut_off],
-        "changed_in_place": [layer_in_place_on_a_result],
+        "skip_missing": [layer_with_one_skip_missing],
+        "other_norms": [layer_with_norms_copied],
+        "changed_in_place": [layer_in_place_on_a_result, layer_with_later_sums_in_place],
+        "kept_between_calls": [layer_kept_by_memory],
     },
 }
 
 UNNAMED = {
     "layer_norm": [
+        norm_mended_std,
+        norm_of_more_than_one_number,
         norm_to_zero_and_one,
         norm_to_length_one,
         norm_with_squares_about_zero,
@@ -826,6 +1061,9 @@ UNNAMED = {
         residual_word_by_word,
         residual_with_a_norm_of_its_own,
         residual_normed_on_both_sides,
+        residual_of_flat_words,
+        residual_with_an_axis_more,
+        residual_in_one_buffer,
     ],
     "cross_attention": [
         cross_unscaled_and_unmasked,
@@ -839,6 +1077,7 @@ UNNAMED = {
         cross_with_an_epsilon,
         cross_with_the_mask_over_batch,
         cross_of_256_keys,
+        cross_with_a_little_for_each_key,
     ],
     "warmup_lr": [
         rate_of_training,
@@ -861,6 +1100,7 @@ UNNAMED = {
         loss_with_one_highest_logit,
         loss_up_to_the_first_pad,
         loss_without_pad_in_the_softmax,
+        loss_with_the_smaller_share_smoothed,
     ],
     "decoder_layer": [
         layer_without_memory_or_masks,
@@ -875,5 +1115,10 @@ UNNAMED = {
         layer_with_a_causal_mask_added,
         layer_with_lengths_for_memory_mask,
         layer_of_64_words,
+        layer_with_memory_cut_short,
+        layer_with_norms_popped,
+        layer_with_flat_feed_forward,
+        layer_with_word_by_word_feed_forward,
+        layer_with_attentions_swapped,
     ],
 }
