@@ -297,7 +297,7 @@ BEHAVIOURS = {
         "fail",
         None,
         "`labels` has a wrong value.",
-        ("where", "labels[0, 2], the first of 1 wrong numbers of 4"),
+        ("where", "labels[0, 2], the only wrong one of 4"),
     ),
     random_labels: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
     python_random: ("teacher_forcing", "fail", None, "Called twice with the same input", None),
@@ -878,6 +878,10 @@ SET_BY_AN_ANSWER = {
     "numpy_printing": (
         lambda: repr(np.array([1 / 3])),
         lambda: np.set_printoptions(precision=2),
+    ),
+    "tiny_numbers": (
+        lambda: (torch.tensor([1e-40]) * 1).item(),
+        lambda: torch.set_flush_denormal(True),
     ),
     "numpy_errors": (np.geterr, lambda: np.seterr(all="raise")),
     "recursion": (sys.getrecursionlimit, lambda: sys.setrecursionlimit(5000)),

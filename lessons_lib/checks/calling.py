@@ -32,6 +32,8 @@ class WaitLimitReached(TimeLimitReached):
     """The answer was stopped although it had not computed for long."""
 
 
+TINY = torch.tensor([1e-40], dtype=torch.float32, device="cpu")  # 0 where such are flushed
+
 # What a program can ask torch, NumPy and Python for, and set. An answer may change any of them.
 SETTINGS = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -45,6 +47,10 @@ SETTINGS = {
     "torch's deterministic mode": (
         torch.get_deterministic_debug_mode,
         torch.set_deterministic_debug_mode,
+    ),
+    "what torch does with the tiniest numbers": (
+        lambda: (TINY * 1).item() == 0,
+        torch.set_flush_denormal,
     ),
     "torch's print options": (
         torch._tensor_str.get_printoptions,

@@ -328,7 +328,9 @@ def first_difference(name: str, wrong, got, expected) -> Facts:
     index = tuple(wrong.nonzero()[0].tolist())
     where = f"{name}[{', '.join(map(str, index))}]" if index else name
     if wrong.numel() > 1:
-        where += f", the first of {int(wrong.sum())} wrong numbers of {wrong.numel()}"
+        count = int(wrong.sum())
+        which = "the only wrong one" if count == 1 else f"the first of {count} wrong ones"
+        where += f", {which} of {wrong.numel()}"
     numbers = expected[index].item(), got[index].item()
     numbers = [value + 0.0 if isinstance(value, float) else value for value in numbers]  # no -0
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers]
