@@ -95,6 +95,12 @@ def padding_pays(log_p, logits, ended):
     return best.indices // V, best.indices % V, best.values
 
 
+def price_of_the_last_word(log_p, logits, ended):
+    """The right race, but what is returned is the winner's last step."""
+    beam, word, new = beam_by()(log_p, logits, ended)
+    return beam, word, new - log_p.gather(1, beam)
+
+
 SOME_ENDED = (-normal(13, 3, 4).abs(), normal(14, 3, 4, 6), truths("0110", "1000", "0001"))
 
 beam_step = Exercise(
@@ -148,6 +154,22 @@ beam_step = Exercise(
             ),
         ),
         Case(
+            "the first step: an unlikely word comes before a beam that has not begun",
+            (
+                torch.tensor([[0.0, -INF]]),
+                torch.tensor([[[0.0, -150, -200], [0, 0, 0]]]),
+                truths("00"),
+            ),
+        ),
+        Case(
+            "a beam that has not begun stands before one that has",
+            (
+                torch.tensor([[-INF, -1.0]]),
+                torch.tensor([[[0.0, 0, 0], [-3, -1, -INF]]]),
+                truths("00"),
+            ),
+        ),
+        Case(
             "three beams: one of them gives all three",
             (torch.tensor([[-9.0, -0.1, -8.0]]), normal(7, 1, 3, 6), truths("000")),
         ),
@@ -177,6 +199,22 @@ beam_step = Exercise(
             ),
         ),
         Case(
+            "an ended beam whose logits are all -inf",
+            (
+                torch.tensor([[-1.0, -1.2]]),
+                torch.tensor([[[0.0, 2, 1], [-INF, -INF, -INF]]]),
+                truths("01"),
+            ),
+        ),
+        Case(
+            "a word that the model forbids, beside logits of -200",
+            (
+                torch.tensor([[-0.5, -9.0]]),
+                torch.tensor([[[-200.0, -INF, -201], [0, 1, 2]]]),
+                truths("00"),
+            ),
+        ),
+        Case(
             "logits of 100",
             (
                 torch.tensor([[-1.0, -1.5]]),
@@ -200,6 +238,22 @@ beam_step = Exercise(
                 truths("10"),
             ),
         ),
+        Case(
+            "a beam at -100,000 comes before a word that the model forbids",
+            (
+                torch.tensor([[0.0, -1e5]]),
+                torch.tensor([[[-1e4, -INF, -INF], [0, 0.1, 0.3]]]),
+                truths("00"),
+            ),
+        ),
+        Case(
+            "a beam at -100,000 comes before one that has not begun",
+            (
+                torch.tensor([[-1e5, -INF]]),
+                torch.tensor([[[0.0, -150, -200], [0, 0, 0]]]),
+                truths("00"),
+            ),
+        ),
         Case("one beam", (-normal(17, 2, 1).abs(), normal(18, 2, 1, 5), truths("0", "1"))),
         Case(
             "more beams than words",
@@ -212,6 +266,10 @@ beam_step = Exercise(
         Case(
             "three sentences, three beams, three words",
             (-normal(23, 3, 3).abs(), normal(24, 3, 3, 3), truths("010", "000", "001")),
+        ),
+        Case(
+            "four sentences of 18 beams",
+            (-normal(25, 4, 18).abs(), normal(26, 4, 18, 5), normal(27, 4, 18) > 1),
         ),
     ),
     properties=(same_gradient(try_all_continuations, ("log_p", "logits", "ended"), SOME_ENDED),),
@@ -233,10 +291,11 @@ beam_step = Exercise(
             beam_by(step_of=lambda logits: logits.softmax(dim=-1)),
             beam_by(step_of=lambda logits: logits.softmax(dim=-1), closed=None, free=None),
         ),
-        Misconception(
+        *several(
             "past_forgotten",
             "Your log p is that of the last word alone, without log p so far.",
-            beam_by(join=lambda log_p, step: step + 0 * log_p[..., None]),
+            beam_by(join=lambda log_p, step: step),
+            price_of_the_last_word,
         ),
         Misconception(
             "swapped",
@@ -418,6 +477,18 @@ pick_ending = Exercise(
             "two sentences of three beams",
             (torch.tensor([[-1.0, -1.3, -1.9], [-2.6, -1.9, -2.9]]), THREE, 0.8),
         ),
+        Case(
+            "the same sizes, other words",
+            (torch.tensor([[-1.2, -1.1, -3.0], [-1.0, -2.0, -1.5]]), THREE.flip(1), 0.8),
+        ),
+        Case(
+            "a very close race: -3.0002 and -3.0001",
+            (
+                torch.tensor([[-3.0002, -3.0001]]),
+                torch.tensor([[[4, 5, EOS], [6, 7, EOS]]]),
+                1.0,
+            ),
+        ),
         Case("alpha 1, a close race", (torch.tensor([[-1.4, -2.85, -1.9]]), CLOSE, 1.0)),
         Case("alpha 2", (torch.tensor([[-1.0, -4.0, -1.8]]), CLOSE, 2.0)),
         Case("alpha 0.3", (torch.tensor([[-1.0, -1.19, -1.12]]), CLOSE, 0.3)),
@@ -425,17 +496,29 @@ pick_ending = Exercise(
             "300 words against 40",
             (torch.tensor([[-9.0, -31.0]]), of_lengths(301, 40, 300), 0.7),
         ),
+        Case(
+            "-10,000 against a long beam that never began",
+            (torch.tensor([[-1e4, -INF]]), of_lengths(25, 1, 25), 2.0),
+        ),
         Case("one beam", (torch.tensor([[-4.0]]), of_lengths(5, 3), 0.6)),
         Case(
             "three sentences of three beams of three words",
             (-1 - normal(30, 3, 3).abs(), SQUARE, 0.6),
         ),
         Case(
-            "ids beyond 2^24",
+            "ids beyond 2^24 and 2^53",
             (
-                torch.tensor([[-1.0, -1.3]]),
-                torch.tensor([[[2**24 + 1, EOS, 0], [2**24 + 3, 2**30 + 1, EOS]]]),
+                torch.tensor([[-1.0, -1.1]]),
+                torch.tensor([[[2**24 + 1, EOS, 0, 0], [2**24 + 3, 2**40 + 5, 2**53 + 1, EOS]]]),
                 1.5,
+            ),
+        ),
+        Case(
+            "17 sentences of 18 beams",
+            (
+                -1 - normal(33, 17, 18).abs(),
+                torch.cat([of_lengths(35, *range(b + 1, b - 17, -1)) for b in range(17, 34)]),
+                0.6,
             ),
         ),
     ),
@@ -473,6 +556,11 @@ pick_ending = Exercise(
             pick_by(penalised(penalty=lambda T, alpha: (5 + T / 6) ** alpha)),
         ),
         Misconception(
+            "six_without_alpha",
+            "Your penalty is (5 + T) to the power of alpha, over 6: the 6 has no power.",
+            pick_by(penalised(penalty=lambda T, alpha: (5 + T) ** alpha / 6)),
+        ),
+        Misconception(
             "winner_by_log_p",
             "Your winner is the beam with the largest log p, not the largest quotient.",
             winner_by_log_p,
@@ -489,8 +577,13 @@ pick_ending = Exercise(
         ),
         Misconception(
             "end_not_counted",
-            "Your T is one too small: EOS counts as a word.",
+            "Your score is one with a T that is one too small: EOS counts as a word.",
             pick_by(penalised(count=lambda words: real_words(words) - 1)),
+        ),
+        Misconception(
+            "first_pad",
+            "Your T is the position of the first PAD: 0 for a beam without PAD.",
+            pick_by(penalised(count=lambda words: (words == PAD).int().argmax(dim=-1))),
         ),
     ),
     hints=(
@@ -545,12 +638,14 @@ def overwritten(kept, place, beam):
     return kept, place
 
 
-def remembered(B, width, T=3, d_k=2):
-    kept = normal(B * 10 + width, B * width, T, d_k)  # (B·width, T, d_k)
-    return kept, 5 + torch.arange(B * width)
+def remembered(B, width, T=3, d_k=2, first=5):
+    kept = normal(B * 10 + width + first, B * width, T, d_k)  # (B·width, T, d_k)
+    return kept, first + torch.arange(B * width)
 
 
-MANY = torch.randint(5, (60, 5), generator=torch.Generator().manual_seed(31))
+def some_beams(B, width):
+    return torch.randint(width, (B, width), generator=torch.Generator().manual_seed(31))
+
 
 reorder_state = Exercise(
     id="reorder_state",
@@ -577,6 +672,14 @@ reorder_state = Exercise(
         Case("three beams move round", (*remembered(1, 3), torch.tensor([[1, 2, 0]]))),
         Case("two sentences", (*remembered(2, 3), torch.tensor([[1, 1, 2], [2, 0, 1]]))),
         Case(
+            "the same sizes, other numbers",
+            (*remembered(2, 3, first=9), torch.tensor([[2, 0, 0], [0, 2, 2]])),
+        ),
+        Case(
+            "nobody continues the last beams",
+            (*remembered(2, 3, T=2), torch.tensor([[0, 1, 0], [1, 0, 1]])),
+        ),
+        Case(
             "three sentences of two beams",
             (*remembered(3, 2), torch.tensor([[1, 0], [0, 0], [1, 1]])),
         ),
@@ -587,14 +690,15 @@ reorder_state = Exercise(
         Case("nothing is kept yet", (*remembered(2, 2, T=0), torch.tensor([[1, 0], [1, 1]]))),
         Case("one beam for each sentence", (*remembered(3, 1), torch.zeros(3, 1).long())),
         Case(
-            "positions beyond 2^24",
+            "positions beyond 2^24 and 2^53",
             (
                 normal(32, 2, 1, 2),
-                torch.tensor([2**24 + 1, 2**40 + 3]),
+                torch.tensor([2**24 + 1, 2**53 + 1]),
                 torch.tensor([[1, 0]]),
             ),
         ),
-        Case("60 sentences of five beams", (*remembered(60, 5, T=2, d_k=3), MANY)),
+        Case("60 sentences of five beams", (*remembered(60, 5, T=2, d_k=3), some_beams(60, 5))),
+        Case("18 beams, 30 words", (*remembered(2, 18, T=30), some_beams(2, 18))),
         Case(
             "three sentences, beams, words and columns",
             (*remembered(3, 3, T=3, d_k=3), torch.tensor([[1, 1, 2], [2, 0, 1], [0, 2, 0]])),
@@ -643,6 +747,21 @@ reorder_state = Exercise(
             "place_left",
             "Your `place` is in its old order: both tensors are reordered.",
             lambda kept, place, beam: (kept[true_rows(beam)], place),
+        ),
+        Misconception(
+            "kept_left",
+            "Your `kept` is in its old order: both tensors are reordered.",
+            lambda kept, place, beam: (kept, place[true_rows(beam)]),
+        ),
+        Misconception(
+            "place_of_the_first_sentence",
+            "Your `kept` is right; your `place` comes from the first sentence alone.",
+            lambda kept, place, beam: (kept[true_rows(beam)], place[beam.flatten()]),
+        ),
+        Misconception(
+            "beams_argsorted",
+            "Your output is what you get with `beam.argsort(1)` in place of `beam`.",
+            reordered(lambda beam: true_rows(beam.argsort(1))),
         ),
         Misconception(
             "nothing_moves",
@@ -704,6 +823,9 @@ def a_cache(seed, B, H, T, d_k, d_v):
     )
 
 
+SPEECH = a_cache(100, 2, 2, 3, 2, 3)
+PAUSE = torch.tensor([1.0, 1, 0])[:, None]  # (T, 1): the last word becomes zeros
+
 append_cache = Exercise(
     id="append_cache",
     lesson=8,
@@ -733,7 +855,15 @@ append_cache = Exercise(
         Case("300 words are kept", a_cache(60, 1, 2, 300, 3, 4)),
         Case("1,030 words are kept", a_cache(64, 2, 1, 1030, 2, 2)),
         Case("three of everything", a_cache(70, 3, 3, 3, 3, 3)),
-        Case("twelve heads of width 1", a_cache(80, 2, 12, 2, 1, 1)),
+        Case("17 sentences, 16 heads of width 1", a_cache(80, 17, 16, 2, 1, 1)),
+        Case(
+            "the last word that is kept is all zeros",
+            (SPEECH[0] * PAUSE, SPEECH[1] * PAUSE, *SPEECH[2:]),
+        ),
+        Case(
+            "the new word equals the last one",
+            (*SPEECH[:2], *(kept[:, :, -1].flatten(1) for kept in SPEECH[:2])),
+        ),
     ),
     properties=(
         same_gradient(
@@ -826,9 +956,12 @@ chunk_mask = Exercise(
         Case("four kept, two new", (4, 2)),
         Case("as many kept as new", (3, 3)),
         Case("one kept, twelve new", (1, 12)),
-        Case("a long text is kept", (1030, 2)),
+        Case("seven kept, eight new", (7, 8)),
+        Case("eight kept, seven new", (8, 7)),
+        Case("a long text is kept", (3000, 4)),
         Case("a long question", (3, 150)),
         Case("a short one again", (1, 2)),
+        Case("the example again", (2, 2)),
     ),
     misconceptions=(
         Misconception(
@@ -874,14 +1007,19 @@ chunk_mask = Exercise(
             lambda n_past, n_new: ~compare_places(n_past, n_new),
         ),
         Misconception(
-            "new_see_only_themselves",
-            "Your new words attend to no other new word.",
-            lambda n_past, n_new: (
-                compare_places(n_past, n_new)
-                & torch.ones(n_new, n_past + n_new)
-                .triu(n_past)
-                .logical_or(torch.arange(n_past + n_new) < n_past)
-            ),
+            "past_for_future",
+            "Your new words attend to themselves and what follows, not to their past.",
+            lambda n_past, n_new: torch.ones(n_new, n_past + n_new).triu(n_past).bool(),
+        ),
+        Misconception(
+            "rows_of_the_past",
+            "Your mask has a row for each kept word, too; its rows are the new words.",
+            lambda n_past, n_new: compare_places(0, n_past + n_new),
+        ),
+        Misconception(
+            "transposed",
+            "Your rows are keys and your columns queries; rows are the new words.",
+            lambda n_past, n_new: compare_places(n_past, n_new).T,
         ),
     ),
     hints=(
@@ -953,6 +1091,21 @@ def most_likely_first(logits, temperature, u):
     return order.gather(1, rank[:, None])[:, 0]  # (B,)
 
 
+def each_alone(logits, temperature, u):
+    """Counts the words whose own probability is at most u."""
+    count = (heated(logits, temperature) <= u[:, None]).sum(dim=-1)  # (B,)
+    return count.clamp(max=logits.shape[1] - 1)
+
+
+def first_above(logits, temperature, u):
+    """The first word whose own probability is larger than u."""
+    return (heated(logits, temperature) > u[:, None]).int().argmax(dim=-1)
+
+
+def from_the_other_end(answer):
+    return lambda logits, temperature, u: answer(logits, temperature, 1 - u)
+
+
 def inside(logits, temperature, *words):
     """Numbers u that fall into the middle of these words' pieces, one word for each row."""
     p = (logits.double() / temperature).softmax(dim=-1)  # (B, V)
@@ -1001,10 +1154,15 @@ draw_word = Exercise(
             ),
         ),
         Case("five sentences", (FIVE, 1.0, EVENLY)),
+        Case("the same sizes, other numbers", (normal(65, 5, 6), 1.0, EVENLY.flip(0))),
         Case("cold: the likely words gain", (FIVE, 0.4, EVENLY)),
         Case("hot: the unlikely words gain", (FIVE, 3.0, EVENLY)),
         Case("u is 1: the last word takes the rest", (torch.zeros(1, 2), 1.0, torch.tensor([1.0]))),
         Case("four words, u is 1", (torch.zeros(4, 4), 1.0, torch.ones(4))),
+        Case(
+            "u is 1: the last word is drawn, however unlikely",
+            (torch.tensor([[0.0, -20], [0, -1000]]), 1.0, torch.ones(2)),
+        ),
         Case(
             "very cold: 8, 9 and 10 at temperature 0.1",
             (torch.tensor([[8.0, 9, 10], [8, 9, 10]]), 0.1, torch.tensor([2e-5, 0.5])),
@@ -1016,6 +1174,18 @@ draw_word = Exercise(
         Case(
             "logits of 10,000 and -10,000",
             (torch.tensor([[1e4, -1e4, 9999], [-1e4, -9999, -1e4]]), 1.0, torch.tensor([0.9, 0.5])),
+        ),
+        Case(
+            "an impossible word beside logits of -2,000 and -10,000",
+            (
+                torch.tensor([[-2000, -INF, -2001], [-1e4, -INF, -1e4]]),
+                1.0,
+                torch.tensor([0.5, 0.45]),
+            ),
+        ),
+        Case(
+            "an impossible word beside logits of -10,000, very cold",
+            (torch.tensor([[-INF, -1e4, -9999]]), 0.1, torch.tensor([0.5])),
         ),
         Case("many draws", (normal(61, 40, 9, scale=2.0), 1.7, torch.arange(40) / 40 + 0.0123)),
         Case("as many sentences as words", (SIX, 2.0, inside(SIX, 2.0, 5, 0, 3, 3, 1, 4))),
@@ -1069,6 +1239,17 @@ draw_word = Exercise(
             "most_likely_first",
             "Your pieces are sorted, the most probable word first; word 0 comes first.",
             most_likely_first,
+        ),
+        *several(
+            "not_added_up",
+            "You compare u with each probability, not with the sum up to each word.",
+            each_alone,
+            first_above,
+        ),
+        *several(
+            "one_minus_u",
+            "Your output is what you get with 1 - u in place of u.",
+            *(from_the_other_end(answer) for answer in with_every_end(heated)),
         ),
         *several(
             "softmax_over_the_batch",

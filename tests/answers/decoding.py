@@ -130,6 +130,35 @@ def beam_times_living(log_p, logits, ended):
     return best.indices // V, best.indices % V, best.values
 
 
+def beam_not_begun_at(floor, log_p, logits, ended):
+    return beam_by_library(log_p.masked_fill(log_p == -torch.inf, floor), logits, ended)
+
+
+def beam_forbidden_at(floor, log_p, logits, ended):
+    return beam_by_library(log_p, logits.masked_fill(logits == -torch.inf, floor), ended)
+
+
+def beam_first_alone_if_any_has_not_begun(log_p, logits, ended):
+    log_p = log_p.clone()
+    log_p[log_p.isinf().any(1), 1:] = -torch.inf
+    return beam_by_library(log_p, logits, ended)
+
+
+def beam_by_added_mask(log_p, logits, ended):
+    """NaN plus -inf is not a number."""
+    V = logits.shape[2]
+    step = logits.log_softmax(-1)
+    step = step + torch.where(ended[..., None] & (torch.arange(V) > 0), -torch.inf, 0.0)
+    step[..., 0] = torch.where(ended, 0.0, step[..., 0])
+    best = (log_p[..., None] + step).flatten(1).topk(log_p.shape[1])
+    return best.indices // V, best.indices % V, best.values
+
+
+def beam_price_alone(log_p, logits, ended):
+    beam, word, new = beam_by_library(log_p, logits, ended)
+    return beam, word, new - torch.stack([row[k] for row, k in zip(log_p, beam, strict=True)])
+
+
 def beam_detached(log_p, logits, ended):
     with torch.no_grad():
         return beam_by_library(log_p, logits, ended)
@@ -257,6 +286,21 @@ def pick_in_float32(log_p, words, alpha):
     return best.long(), score
 
 
+def pick_with_floor(floor, log_p, words, alpha):
+    return pick_gather(log_p.clamp(min=floor), words, alpha)
+
+
+def pick_ids_as(dtype, log_p, words, alpha):
+    best, score = pick_gather(log_p, words.to(dtype), alpha)
+    return best.long(), score
+
+
+def pick_compared_in_half(log_p, words, alpha):
+    score, row = pick_scores(log_p, words, alpha), torch.arange(len(words))
+    best = score.half().argmax(1)
+    return words[row, best], score[row, best]
+
+
 def pick_best_beam(log_p, words, alpha):
     """The number of the beam, not its words."""
     score = pick_scores(log_p, words, alpha)
@@ -343,6 +387,27 @@ def reorder_width_from_equal_sizes(kept, place, beam):
     return kept[rows], place[rows]
 
 
+def reorder_width_from_largest(kept, place, beam):
+    rows = (torch.arange(len(beam))[:, None] * (int(beam.max()) + 1) + beam).flatten()
+    return kept[rows], place[rows]
+
+
+def reorder_in_float64(kept, place, beam):
+    kept, place = reorder_index_select(kept, place.double(), beam)
+    return kept, place.long()
+
+
+def reorder_eight_beams(kept, place, beam):
+    beam = beam.clone()
+    beam[:, 8:] = torch.arange(beam.shape[1])[8:]
+    return reorder_index_select(kept, place, beam)
+
+
+def reorder_sixteen_words(kept, place, beam):
+    moved, place = reorder_index_select(kept, place, beam)
+    return torch.cat([moved[:, :16], kept[:, 16:]], dim=1), place
+
+
 def reorder_copied(kept, place, beam):
     moved, rows = torch.empty_like(kept), beam + beam.shape[1] * torch.arange(len(beam))[:, None]
     moved.data.copy_(kept.data[rows.flatten()])
@@ -425,6 +490,19 @@ def append_along_the_first_axis_of_that_size(keys, values, key, value):
     return grown
 
 
+def append_where_free(keys, values, key, value):
+    """A last word of zeros is taken for a free place."""
+    free = keys.shape[2] > 1 and not keys[:, :, -1].any()
+    T = keys.shape[2] - free
+    return append_viewed(keys[:, :, :T], values[:, :, :T], key, value)
+
+
+def append_unless_repeated(keys, values, key, value):
+    if keys.shape[2] and torch.equal(keys[:, :, -1].flatten(1), key):
+        return keys.clone(), values.clone()
+    return append_viewed(keys, values, key, value)
+
+
 def append_detached(keys, values, key, value):
     return append_viewed(keys.detach(), values, key, value)
 
@@ -475,14 +553,24 @@ def chunk_kept_by(name):
     masks = {}
 
     def answer(n_past, n_new):
-        size = {"n_past": n_past, "n_new": n_new, "both": n_past + n_new}[name]
+        size = {
+            "n_past": n_past,
+            "n_new": n_new,
+            "sum": n_past + n_new,
+            "set": frozenset((n_past, n_new)),
+        }[name]
         return masks.setdefault(size, chunk_compared(n_past, n_new)).clone()
 
     return answer
 
 
 chunk_kept_by_n_past, chunk_kept_by_n_new = chunk_kept_by("n_past"), chunk_kept_by("n_new")
-chunk_kept_by_their_sum = chunk_kept_by("both")
+chunk_kept_by_their_sum, chunk_kept_by_their_set = chunk_kept_by("sum"), chunk_kept_by("set")
+
+
+def chunk_in_half_precision(n_past, n_new):
+    position = torch.arange(n_past + n_new).half()
+    return position <= position[n_past:, None]
 
 
 # --- draw_word ------------------------------------------------------------------------------------
@@ -536,6 +624,25 @@ def draw_global_maximum(logits, temperature, u):
 
 def draw_clamped(logits, temperature, u):
     return draw_searched(logits.clamp(-80, 80), temperature, u)
+
+
+def draw_with_floor(floor, logits, temperature, u):
+    return draw_searched(logits.clamp(min=floor), temperature, u)
+
+
+def draw_with_floor_after_division(logits, temperature, u):
+    x = logits / temperature
+    return draw_searched(x.masked_fill(x == -torch.inf, -1e4), 1.0, u)
+
+
+def draw_no_word_of_probability_0(logits, temperature, u):
+    possible = (logits / temperature).softmax(-1) > 0
+    last = (possible * torch.arange(logits.shape[1])).amax(-1)
+    return draw_searched(logits, temperature, u).minimum(last)
+
+
+def draw_below_one(logits, temperature, u):
+    return draw_searched(logits, temperature, u.clamp(max=1 - 1e-6))
 
 
 def draw_one_by_one(logits, temperature, u):
@@ -602,6 +709,10 @@ RIGHT = {
 NAMED = {
     "beam_step": {
         "best_of_each_beam": [beam_from_max],
+        "past_forgotten": [
+            beam_price_alone,
+            lambda log_p, *args: beam_by_library(0 * log_p.clamp(min=-1), *args),
+        ],
         "ended_all_free": [beam_chained_index],
         "swapped": [lambda *args: tuple(beam_by_library(*args)[i] for i in (1, 0, 2))],
         "divided_by_width": [
@@ -620,6 +731,16 @@ NAMED = {
                 log_p / (5 + words.count_nonzero(-1) / 6) ** alpha, words, 0.0
             )
         ],
+        "six_without_alpha": [
+            lambda log_p, words, alpha: pick_gather(
+                6 * log_p / (5 + words.count_nonzero(-1)) ** alpha, words, 0.0
+            )
+        ],
+        "first_pad": [
+            lambda log_p, words, alpha: pick_gather(
+                log_p / ((5 + (words == 0).byte().argmax(-1)) / 6) ** alpha, words, 0.0
+            )
+        ],
         "log_p_returned": [
             lambda log_p, words, alpha: (
                 pick_gather(log_p, words, alpha)[0],
@@ -631,6 +752,16 @@ NAMED = {
     "reorder_state": {
         "first_sentence": [
             lambda kept, place, beam: (kept[beam.view(-1)], place[beam.view(-1)]),
+        ],
+        "kept_left": [lambda kept, place, beam: (kept, reorder_index_select(kept, place, beam)[1])],
+        "place_of_the_first_sentence": [
+            lambda kept, place, beam: (
+                reorder_index_select(kept, place, beam)[0],
+                place[beam.flatten()],
+            )
+        ],
+        "beams_argsorted": [
+            lambda kept, place, beam: reorder_index_select(kept, place, beam.argsort(-1))
         ],
         "sent_instead_of_fetched": [reorder_sent_to_zeros],
         "wrong_gradient": [reorder_copied],
@@ -671,9 +802,9 @@ NAMED = {
         "future_open": [lambda p, n: torch.ones(n, p + n) > 0],
         "counted_from_zero": [lambda p, n: torch.ones(n, p + n, dtype=torch.bool).tril()],
         "moved_by_n_new": [lambda p, n: torch.ones(n, p + n).tril(n).bool()],
-        "new_see_only_themselves": [
-            lambda p, n: torch.cat([torch.ones(n, p), torch.eye(n)], 1).bool()
-        ],
+        "past_for_future": [lambda p, n: torch.ones(n, p + n, dtype=torch.bool).triu(p)],
+        "rows_of_the_past": [lambda p, n: torch.ones(p + n, p + n).tril().bool()],
+        "transposed": [lambda p, n: chunk_compared(p, n).T.contiguous()],
         "only_new_keys": [lambda p, n: torch.ones(n, n, dtype=torch.bool).tril()],
     },
     "draw_word": {
@@ -695,6 +826,12 @@ NAMED = {
             lambda logits, t, u: (sums(logits, t) > u[:, None]).int().argmax(-1),
             lambda logits, t, u: (sums(logits, t) <= u[:, None]).sum(-1) % logits.shape[1],
         ],
+        "not_added_up": [
+            lambda logits, t, u: (
+                ((logits / t).softmax(-1) <= u[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+            )
+        ],
+        "one_minus_u": [lambda logits, t, u: draw_searched(logits, t, 1 - u)],
         "most_likely_first": [draw_from_sorted],
         "multiplied": [
             lambda logits, temperature, u: draw_searched(logits, 1 / temperature, u),
@@ -724,6 +861,14 @@ UNNAMED = {
         lambda *args: beam_closed_by(-100.0, *args),
         lambda *args: beam_closed_by(-1e4, *args),
         lambda *args: beam_closed_by(-1e5, *args),
+        lambda *args: beam_not_begun_at(-100.0, *args),
+        lambda *args: beam_not_begun_at(-1e4, *args),
+        lambda *args: beam_not_begun_at(-1e5, *args),
+        lambda *args: beam_forbidden_at(-100.0, *args),
+        lambda *args: beam_forbidden_at(-1e4, *args),
+        lambda *args: beam_forbidden_at(-1e5, *args),
+        beam_first_alone_if_any_has_not_begun,
+        beam_by_added_mask,
     ],
     "pick_ending": [
         pick_first,
@@ -732,6 +877,11 @@ UNNAMED = {
         pick_from_minus_ten,
         pick_by_one_hot,
         pick_in_float32,
+        lambda *args: pick_ids_as(torch.int32, *args),
+        lambda *args: pick_ids_as(torch.float64, *args),
+        lambda *args: pick_with_floor(-1e4, *args),
+        lambda *args: pick_with_floor(-1e5, *args),
+        pick_compared_in_half,
         pick_best_beam,
         pick_one_for_all,
         lambda log_p, words, alpha: pick_gather(
@@ -745,6 +895,10 @@ UNNAMED = {
         reorder_backwards,
         reorder_shifted,
         reorder_in_float32,
+        reorder_in_float64,
+        reorder_width_from_largest,
+        reorder_eight_beams,
+        reorder_sixteen_words,
         reorder_with_a_table,
         reorder_with_kept_starts,
         reorder_width_from_equal_sizes,
@@ -755,6 +909,8 @@ UNNAMED = {
         append_in_a_room_of_1024,
         append_to_what_was_returned,
         append_along_the_first_axis_of_that_size,
+        append_where_free,
+        append_unless_repeated,
     ],
     "chunk_mask": [
         chunk_two_ahead,
@@ -763,6 +919,9 @@ UNNAMED = {
         chunk_kept_by_n_past,
         chunk_kept_by_n_new,
         chunk_kept_by_their_sum,
+        chunk_kept_by_their_set,
+        chunk_in_half_precision,
+        lambda p, n: torch.cat([torch.ones(n, p), torch.eye(n)], 1).bool(),
         lambda p, n: chunk_compared(p, n).int(),
         lambda p, n: torch.zeros(n, p + n).masked_fill(~chunk_compared(p, n), -torch.inf),
     ],
@@ -774,6 +933,11 @@ UNNAMED = {
         draw_bare_exp,
         draw_global_maximum,
         draw_clamped,
+        lambda *args: draw_with_floor(-1e3, *args),
+        lambda *args: draw_with_floor(-1e4, *args),
+        draw_with_floor_after_division,
+        draw_no_word_of_probability_0,
+        draw_below_one,
         draw_one_by_one,
         draw_int32,
         lambda logits, temperature, u: ((logits / temperature).cumsum(-1) <= u[:, None]).sum(-1),
