@@ -729,7 +729,7 @@ warmup_lr = Exercise(
         ),
         Misconception(
             "width_upside_down",
-            "You multiply by √d_model: a wider model gets a smaller rate.",
+            "You multiply by √d_model; a wider model should get a smaller rate.",
             schedule(paper, width=lambda d_model: d_model**0.5),
         ),
         Misconception(
