@@ -276,7 +276,7 @@ def append(past, new, T: int):
     A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
     write into `past` and return it. If no place is left, or if place T is taken because someone
     else goes on from the same past, the result is a copy with 16 new places. On a GPU it is a copy
-    always: to look whether a place is taken would be to wait, and copying takes it less time.
+    always: to look whether a place is taken would be to wait.
     """
     if past.shape[2] == T or not past.is_cpu or not past[:, 0, T, 0].isnan().all():
         free = torch.full_like(new, torch.nan).expand(-1, -1, 16, -1)  # (B, H, 16, d_k)
@@ -306,15 +306,15 @@ def read_next(layer: DecoderLayer, x, past, T: int, projected, memory_mask):
 class CachedTransformer(Transformer):
     """The same weights and the same output, but `step` computes the new position only.
 
-    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds the words
-    so far, which only count, and the mask of the memory; then for each layer keys and values of
-    these words, with room for more, and keys and values of the memory.
+    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds a tensor
+    without numbers, (B, T, 0), whose shape counts the words read, and the mask of the memory; then
+    for each layer keys and values of these words, with room for more, and of the memory.
     """
 
     def start(self, src):
         """src (B, T_src) → decoder state, nothing read yet."""
         memory, memory_mask = self.encode(src)
-        state = [src[:, :0], memory_mask]  # the words so far (B, 0), (B, 1, T_src)
+        state = [src.new_empty(len(src), 0, 0), memory_mask]  # (B, 0, 0), (B, 1, T_src)
         for layer in self.decoder.layers:
             projected = layer.cross.project(memory)  # (B, H, T_src, d_k) each
             nothing_yet = [x[:, :, :0] for x in projected]  # (B, H, 0, d_k) each
@@ -323,10 +323,10 @@ class CachedTransformer(Transformer):
 
     def step(self, state, token):
         """One word in, token (B,); logits (B, V) for the next word and the new state out."""
-        words, memory_mask, *kept = state
-        T = words.shape[1]  # so many were read
+        read, memory_mask, *kept = state
+        T = read.shape[1]  # it holds nothing: its shape counts the words read
         x = self.decoder.embed(token[:, None], first=T)  # (B, 1, d_model)
-        state = [torch.cat([words, token[:, None]], dim=1), memory_mask]  # (B, T + 1)
+        state = [read.new_empty(len(read), T + 1, 0), memory_mask]  # (B, T + 1, 0)
         for n, layer in enumerate(self.decoder.layers):
             past, projected = kept[4 * n : 4 * n + 2], kept[4 * n + 2 : 4 * n + 4]
             x, past = read_next(layer, x, past, T, projected, memory_mask)
