@@ -3,12 +3,16 @@
 Works with any model that has
     start(src (B, T_src)) → state, a tuple of tensors whose first axis is B
     step(state, token (B,)) → (logits (B, V), state)
+
+A model writes where its weights are: ids are brought there, and what is written stays there. A GPU
+is waited for once a word, to see whether all sentences have ended.
 """
 
 import torch
 
 from lessons_lib.kit.arguments import check_positive
 from lessons_lib.kit.batches import trim
+from lessons_lib.kit.device import on_device_of
 from lessons_lib.kit.tasks import Task
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD
 
@@ -24,6 +28,7 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
         ValueError: if `max_steps` is not a whole number of at least 1.
     """
     check_positive("max_steps", max_steps)
+    src = on_device_of(model, src)  # (B, T_src)
     state = model.start(src)
     token = src.new_full((len(src),), BOS)  # (B,)
     ended = torch.zeros(len(src), dtype=torch.bool, device=src.device)  # (B,)
@@ -77,7 +82,7 @@ def beam_decode(model, src, width: int = 4, alpha: float = 0.6, max_steps: int =
     """
     check_positive("width", width)
     check_positive("max_steps", max_steps)
-    B = len(src)
+    src, B = on_device_of(model, src), len(src)  # (B, T_src)
     state = tuple(x.repeat_interleave(width, dim=0) for x in model.start(src))  # (B·width, …)
     token = src.new_full((B * width,), BOS)  # (B·width,)
     written = src.new_empty(B, width, 0)  # (B, width, 0)

@@ -32,16 +32,17 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None = None) -> to
     return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
-def causal_mask(T: int) -> torch.Tensor:
+def causal_mask(T: int, device=None) -> torch.Tensor:
     """Let position t attend to itself and what came before: (T, T).
 
-    Vaswani et al. 2017, section 3.2.3: the decoder must not see the words it is to predict.
+    Vaswani et al. 2017, section 3.2.3: the decoder must not see the words it is to predict. It
+    is made on `device`, which should be that of the scores; without one, on the CPU.
 
     Raises:
         ValueError: if T is not a whole number of at least 1.
     """
     check_positive("T", T)
-    return torch.ones(T, T, dtype=torch.bool).tril()  # (T, T)
+    return torch.ones(T, T, dtype=torch.bool, device=device).tril()  # (T, T)
 
 
 def padding_mask(lengths: torch.Tensor, T: int) -> torch.Tensor:

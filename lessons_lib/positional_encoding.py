@@ -15,19 +15,19 @@ from lessons_lib.kit.arguments import (
 )
 
 
-def angles(T: int, d_model: int) -> torch.Tensor:
+def angles(T: int, d_model: int, device=None) -> torch.Tensor:
     """How far the hand of each clock has turned at each position: (T, d_model/2), in radians.
 
     Clock i turns by 10000^(−2i/d_model) radians a position: the first by 1, the last hardly at all
-    (Vaswani et al. 2017, section 3.5).
+    (Vaswani et al. 2017, section 3.5). They are computed on `device`; without one, on the CPU.
 
     Raises:
         ValueError: if T is no whole number of at least 1, or d_model no even one.
     """
     check_positive("T", T)
     check_divisible("d_model", d_model, by=2)
-    speed = 10000.0 ** (-torch.arange(0, d_model, 2) / d_model)  # (d_model/2,)
-    return torch.arange(T)[:, None] * speed  # (T, d_model/2)
+    speed = 10000.0 ** (-torch.arange(0, d_model, 2, device=device) / d_model)  # (d_model/2,)
+    return torch.arange(T, device=device)[:, None] * speed  # (T, d_model/2)
 
 
 def positional_encoding(T: int, d_model: int) -> torch.Tensor:
@@ -78,7 +78,7 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
     """
     check_vectors("x", x)
     check_divisible("the last axis of x", x.shape[-1], by=2)
-    turned = angles(*x.shape[-2:])  # (T, d/2)
+    turned = angles(*x.shape[-2:], x.device)  # (T, d/2)
     cos, sin = turned.cos().to(x), turned.sin().to(x)  # (T, d/2) each
     even, odd = x[..., 0::2], x[..., 1::2]  # (…, T, d/2) each
     pair = [even * cos - odd * sin, even * sin + odd * cos]  # (…, T, d/2) each

@@ -111,7 +111,8 @@ class Encoder(nn.Module):
         check_ids("src", src, ("B", "T_src"), self.embed.num_embeddings)
         states, _ = self.rnn(self.embed(src))  # (B, T_src, d_hidden)
         last = (src != PAD).sum(dim=1) - 1  # (B,): padding stands on the right
-        context = states[torch.arange(len(src)), last]  # (B, d_hidden): from row i, state last[i]
+        rows = torch.arange(len(src), device=src.device)  # (B,)
+        context = states[rows, last]  # (B, d_hidden): from row i, state last[i]
         return states, context
 
 

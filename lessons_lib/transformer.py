@@ -183,7 +183,7 @@ class Decoder(nn.Module):
         """tgt_in (B, T), memory (B, T_src, d_model) → logits (B, T, V)."""
         x = self.embed(tgt_in)  # (B, T, d_model)
         # Padding stands at the end of a row: the causal mask keeps it from all real words.
-        mask = causal_mask(tgt_in.shape[1]).to(x.device)  # (T, T)
+        mask = causal_mask(tgt_in.shape[1], x.device)  # (T, T)
         for layer in self.layers:
             x = layer(x, memory, mask, memory_mask)  # (B, T, d_model)
         return self.to_logits(self.norm(x))  # (B, T, V)
@@ -275,9 +275,10 @@ def append(past, new, T: int):
 
     A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
     write into `past` and return it. If no place is left, or if place T is taken because someone
-    else goes on from the same past, the result is a copy with 16 new places.
+    else goes on from the same past, the result is a copy with 16 new places. On a GPU it is a copy
+    always: to look whether a place is taken would be to wait.
     """
-    if past.shape[2] == T or not past[:, 0, T, 0].isnan().all():
+    if past.shape[2] == T or not past.is_cpu or not past[:, 0, T, 0].isnan().all():
         free = torch.full_like(new, torch.nan).expand(-1, -1, 16, -1)  # (B, H, 16, d_k)
         past = torch.cat([past[:, :, :T], free], dim=2)  # (B, H, T + 16, d_k)
     past[:, :, T : T + 1] = new
@@ -305,15 +306,15 @@ def read_next(layer: DecoderLayer, x, past, T: int, projected, memory_mask):
 class CachedTransformer(Transformer):
     """The same weights and the same output, but `step` computes the new position only.
 
-    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds how many
-    words were read, (B,), and the mask of the memory; then for each layer keys and values of these
-    words, with room for more, and keys and values of the memory.
+    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds a tensor
+    without numbers, (B, T, 0), whose shape counts the words read, and the mask of the memory; then
+    for each layer keys and values of these words, with room for more, and of the memory.
     """
 
     def start(self, src):
         """src (B, T_src) → decoder state, nothing read yet."""
         memory, memory_mask = self.encode(src)
-        state = [src.new_zeros(len(src)), memory_mask]  # (B,), (B, 1, T_src)
+        state = [src.new_empty(len(src), 0, 0), memory_mask]  # (B, 0, 0), (B, 1, T_src)
         for layer in self.decoder.layers:
             projected = layer.cross.project(memory)  # (B, H, T_src, d_k) each
             nothing_yet = [x[:, :, :0] for x in projected]  # (B, H, 0, d_k) each
@@ -322,10 +323,10 @@ class CachedTransformer(Transformer):
 
     def step(self, state, token):
         """One word in, token (B,); logits (B, V) for the next word and the new state out."""
-        n_read, memory_mask, *kept = state
-        T = int(n_read[0])  # the same for all sentences
+        read, memory_mask, *kept = state
+        T = read.shape[1]  # it holds nothing: its shape counts the words read
         x = self.decoder.embed(token[:, None], first=T)  # (B, 1, d_model)
-        state = [n_read + 1, memory_mask]
+        state = [read.new_empty(len(read), T + 1, 0), memory_mask]  # (B, T + 1, 0)
         for n, layer in enumerate(self.decoder.layers):
             past, projected = kept[4 * n : 4 * n + 2], kept[4 * n + 2 : 4 * n + 4]
             x, past = read_next(layer, x, past, T, projected, memory_mask)

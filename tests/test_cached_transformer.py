@@ -79,6 +79,7 @@ def test_the_state_is_a_tuple_of_batch_first_tensors_that_can_be_reordered(pair)
     with torch.no_grad():
         _, state = cached.step(cached.start(SRC), torch.tensor([BOS, 4, 5]))
         assert isinstance(state, tuple) and all(len(x) == 3 for x in state)
+        assert state[0].shape == (3, 1, 0), "its shape counts the words read"
         logits, _ = cached.step(state, torch.tensor([6, 7, 8]))
         mixed, _ = cached.step(tuple(x[order] for x in state), torch.tensor([6, 7, 8])[order])
     assert torch.allclose(mixed, logits[order], atol=1e-6)

@@ -44,6 +44,9 @@ def check_vectors(name: str, tensor: torch.Tensor) -> None:
 def check_ids(name: str, ids: torch.Tensor, shape: Sequence[int | str], n_words: int) -> None:
     """Raise unless `ids` are whole numbers of the given shape, each in 0 … n_words − 1.
 
+    Whether they lie in the vocabulary is looked at on the CPU only: a GPU would have to be waited
+    for.
+
     Raises:
         TypeError: if `ids` is not a tensor of integers.
         ValueError: if the shape differs or an id lies outside the vocabulary.
@@ -51,6 +54,8 @@ def check_ids(name: str, ids: torch.Tensor, shape: Sequence[int | str], n_words:
     check_shape(name, ids, shape)
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name} must hold word ids (torch.int64), got {ids.dtype}")
+    if not ids.is_cpu:
+        return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= n_words:
         wrong = low if low < 0 else high
@@ -79,6 +84,8 @@ def check_at_most(name: str, value: int, most: int) -> None:
 def check_lengths(name: str, lengths: torch.Tensor, longest: int) -> None:
     """Raise unless `lengths` are whole numbers (B,), each in 0 … `longest`.
 
+    How large they are is looked at on the CPU only: a GPU would have to be waited for.
+
     Raises:
         TypeError: if `lengths` is not a tensor of integers.
         ValueError: if it has another shape, or a length lies outside.
@@ -86,6 +93,8 @@ def check_lengths(name: str, lengths: torch.Tensor, longest: int) -> None:
     check_shape(name, lengths, ("B",))
     if lengths.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name} must be whole numbers (torch.int64), got {lengths.dtype}")
+    if not lengths.is_cpu:
+        return
     low, high = int(lengths.min()), int(lengths.max())
     if low < 0 or high > longest:
         wrong = low if low < 0 else high

@@ -258,7 +258,7 @@ def heatmap(
     top = float(values.abs().max()) or 1.0
     signed = bool((values < 0).any())
     image = axes.imshow(
-        values.numpy(),
+        values.numpy(force=True),
         cmap="RdBu" if signed else "Blues",
         vmin=-top if signed else 0,
         vmax=top,
@@ -296,7 +296,7 @@ def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Pi
     T = ids.shape[1]
     axes = _axes(title, "position", "", width=4.8 + 0.62 * T, height=2.4 + 0.42 * len(rows))
     axes.pcolormesh(
-        kind.numpy(),
+        kind.numpy(force=True),
         cmap=ListedColormap(list(kinds.values())),
         vmin=0,
         vmax=2,
@@ -405,7 +405,7 @@ def heads(
     figure = Figure(figsize=(max(width, 6.5), height), layout="constrained")
     panels = figure.subplots(n_rows, min(n_heads, per_row), sharey=True, squeeze=False)
     for head, (axes, matrix) in enumerate(zip(panels.flat, weights.detach().float(), strict=False)):
-        image = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(matrix.numpy(force=True), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_title(f"head {head}", loc="center", fontsize=13, pad=6)
         axes.set_xticks(range(len(columns)), columns, fontsize=11)
         if max(map(len, columns)) > 3:
@@ -462,7 +462,9 @@ def attention_maps(
     panels = figure.subplots(n_layers, n_heads, sharex=True, sharey=True, squeeze=False)
     for layer, line in enumerate(panels):
         for head, axes in enumerate(line):
-            axes.imshow(maps[layer, head].numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.imshow(
+                maps[layer, head].numpy(force=True), cmap="Blues", vmin=0, vmax=1, aspect="auto"
+            )
             axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=13, pad=6)
             axes.set_xticks(range(len(columns)), columns, fontsize=11)
             axes.tick_params("x", rotation=90)

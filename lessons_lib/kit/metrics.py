@@ -14,11 +14,12 @@ def exact_match(predicted: torch.Tensor, tgt: torch.Tensor) -> torch.Tensor:
     """Tell for each sentence whether the whole prediction is right: (N, T), (N, T_tgt) → (N,) bool.
 
     `predicted` is what decoding returns: words, EOS, then anything. `tgt` is as in a task: BOS,
-    words, EOS, PAD … What stands after the first EOS is ignored.
+    words, EOS, PAD … What stands after the first EOS is ignored. The answer is where `tgt` is, also
+    if a model on a GPU made the prediction.
     """
     labels = tgt[:, 1:]  # (N, T_tgt - 1)
     width = max(predicted.shape[1], labels.shape[1])
-    pair = [pad_after_eos(ids, width) for ids in (predicted, labels)]
+    pair = [pad_after_eos(ids, width) for ids in (predicted.to(labels.device), labels)]
     return (pair[0] == pair[1]).all(dim=1)  # (N,)
 
 
@@ -69,7 +70,7 @@ def influence(
     last = lengths(src) - 2  # (N,): the last word, EOS stands after it
     check_at_most("places", places, int(last.min()) + 1)
     draw = torch.Generator().manual_seed(seed)
-    rows = torch.arange(len(src))  # (N,)
+    rows = torch.arange(len(src), device=src.device)  # (N,)
     before = memory(src)  # (N, d)
     apart = (before - before.roll(1, dims=0)).norm(dim=1).mean()  # between two sentences
     n_real = n_words - len(SPECIALS)
@@ -78,6 +79,6 @@ def influence(
         offset = torch.randint(1, n_real, (len(src),), generator=draw)  # (N,): another word
         word = src[rows, last - n] - len(SPECIALS)  # (N,): counted from the first real word
         changed = src.clone()  # (N, T_src)
-        changed[rows, last - n] = (word + offset) % n_real + len(SPECIALS)
+        changed[rows, last - n] = (word + offset.to(src.device)) % n_real + len(SPECIALS)
         moved.append(((memory(changed) - before).norm(dim=1).mean() / apart).item())
     return moved

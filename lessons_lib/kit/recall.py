@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lessons_lib.kit.arguments import check_at_most, check_positive
+from lessons_lib.kit.device import on_device_of
 from lessons_lib.kit.training import learning_rate, token_loss
 
 NOTHING = -1
@@ -86,7 +87,7 @@ def learn(
     draw = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), fused=True)
     for step in range(steps):
-        tokens, labels = batches(BATCH_SIZE, draw)
+        tokens, labels = (on_device_of(model, ids) for ids in batches(BATCH_SIZE, draw))
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
         loss = token_loss(model(tokens), labels, pad=NOTHING)
         optimizer.zero_grad()
@@ -99,7 +100,7 @@ def learn(
 @torch.no_grad()
 def share_right(model: nn.Module, batch: Batch) -> float:
     """Of all answers that are wanted, the share that the model gives right, between 0 and 1."""
-    tokens, labels = batch
+    tokens, labels = (on_device_of(model, ids) for ids in batch)
     wanted = labels != NOTHING  # (B, T)
     right = model(tokens).argmax(dim=-1) == labels  # (B, T)
     return right[wanted].float().mean().item()

@@ -3,7 +3,7 @@
 import difflib
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from lessons_lib.kit.arguments import check_at_most, check_positive
 from lessons_lib.kit.numbers import MAX_DIGITS, SCALES, number_vocabulary, spell
+from lessons_lib.kit.pair_files import read_columns
 from lessons_lib.kit.vocabulary import (
     BOS,
     EOS,
@@ -121,24 +122,30 @@ def read_pairs(
     max_length: int = 200,
     n_test: int = 1000,
     seed: int = 0,
+    swap: bool = False,
 ) -> Task:
     """Read your own sentence pairs: a UTF-8 text file, one pair a line, two columns and a tab.
+
+    A third column, which says who wrote the pair in many collections, is left out, and a printed
+    line says so; then every line has three. With `swap` the second column is the source. A gzip
+    file is unpacked. Windows line ends and blank lines are accepted.
 
     Text is lower-cased and split into words, punctuation marks and single Chinese or Japanese
     characters. A vocabulary holds the `max_words` most frequent words of the training pairs; other
     words become `<unk>`. A tenth of the source sentences, at most `n_test`, is held out for tests.
-    Windows line ends and blank lines are accepted. All rows are padded to the longest: that is why
-    a sentence has at most `max_length` words.
+    All rows are padded to the longest: that is why a sentence has at most `max_length` words.
 
     Raises:
-        ValueError: "path:line: …" for a line that is not UTF-8, has not two filled columns, or is
-            too long; "path: …" for a file without a pair.
+        OSError: if the file cannot be opened.
+        ValueError: "path:line: …" for a line that is not UTF-8, has another number of columns than
+            the first, an empty one or too many words, and for a first line that is a header or
+            comes from a .csv; "path: …" for a file that is no text or has no pair.
     """
     for name, value in (("max_words", max_words), ("max_length", max_length), ("n_test", n_test)):
         check_positive(name, value)
     pairs = []
-    for where, columns in _read_columns(Path(path)):
-        src, tgt = (split_text(column) for column in columns)
+    for where, columns in read_columns(Path(path)):
+        src, tgt = (split_text(column) for column in (reversed(columns) if swap else columns))
         if max(len(src), len(tgt)) > max_length:
             raise ValueError(
                 f"{where}: expected at most {max_length} words in a sentence (max_length), got "
@@ -190,29 +197,6 @@ def _draw_numbers(max_digits: int, count: int, rng: random.Random) -> list[int]:
             number = number // zeros * zeros
         numbers[number] = None
     return list(numbers)
-
-
-def _read_columns(path: Path) -> Iterable[tuple[str, list[str]]]:
-    n_pairs = 0
-    for line_number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        where = f"{path}:{line_number}"
-        try:
-            text = line.decode("utf-8-sig" if line_number == 1 else "utf-8").strip("\r")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8 text, byte {line[error.start]:#04x}") from None
-        if not text.strip():
-            continue
-        columns = [column.strip() for column in text.split("\t")]
-        if len(columns) != 2 or not all(columns):
-            filled = sum(map(bool, columns))
-            raise ValueError(
-                f"{where}: expected two filled columns with a tab between, got {filled} filled "
-                f"of {len(columns)}: {text[:60]!r}"
-            )
-        n_pairs += 1
-        yield where, columns
-    if n_pairs == 0:
-        raise ValueError(f"{path}: expected at least one sentence pair, got none")
 
 
 def _to_ids(

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lessons_lib.kit.batches import bucketed_batches
+from lessons_lib.kit.device import check_device, on_device_of
 from lessons_lib.kit.tasks import Task
 from lessons_lib.kit.vocabulary import PAD
 
@@ -46,19 +47,31 @@ def train(
     seed: int = 0,
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = token_loss,
     warmup: float = 0.1,
+    device: str | torch.device | None = None,
 ) -> list[float]:
     """Train `model(src, decoder input) → logits (B, T, V)` on `task.train` with teacher forcing.
 
     AdamW (betas 0.9 and 0.98), linear warm-up over the share `warmup` of the steps, linear decay,
     gradients clipped to length 1. `loss_of` takes logits and labels. Prints one line of progress.
     Returns the loss of every step.
+
+    `device` is where the model moves before it is trained, and stays: "cuda", "mps" or "cpu", or
+    what `lessons_lib.kit.device.best_device` finds; without it the model is trained where it is.
+    The task stays on the CPU. A GPU is waited for every ten steps, to print the loss.
+
+    Raises:
+        ValueError: if this computer does not have the device.
     """
+    if device is not None:
+        check_device("device", device)
+        model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), fused=True)
     batches = bucketed_batches(*task.train, batch_size=batch_size, seed=seed)
     losses: list[float] = []
+    unread: list[torch.Tensor] = []  # a number that is read is waited for: ten at once
     model.train()
     for step in range(steps):
-        src, tgt = next(batches)
+        src, tgt = (on_device_of(model, ids) for ids in next(batches))
         decoder_input, labels = teacher_forcing(tgt)
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr, warmup)
         loss = loss_of(model(src, decoder_input), labels)
@@ -66,8 +79,10 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
         optimizer.step()
-        losses.append(loss.item())
+        unread.append(loss.detach())
         if (step + 1) % 10 == 0 or step + 1 == steps:
+            losses += torch.stack(unread).tolist()
+            unread.clear()
             print_progress(step + 1, steps, losses)
     model.eval()
     return losses

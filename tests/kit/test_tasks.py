@@ -176,7 +176,7 @@ def test_one_pair_is_enough_to_load(tmp_path):
             b"a\tb\nonly one column\n",
             r"pairs.tsv:2: expected two filled columns.*got 1 filled of 1",
         ),
-        (b"a\tb\tc\n", r"pairs.tsv:1: expected two filled columns.*got 3 filled of 3"),
+        (b"a\tb\tc\td\n", r"pairs.tsv:1: expected two filled columns.*got 4 filled of 4"),
         (b"a\t\n", r"pairs.tsv:1: expected two filled columns.*got 1 filled of 2"),
         (b"a\tb\n\xff\tb\n", r"pairs.tsv:2: not UTF-8 text, byte 0xff"),
         (
