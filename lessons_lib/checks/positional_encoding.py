@@ -16,15 +16,15 @@ def speeds(d_model, exponent=lambda i: 2 * i):
     return torch.tensor([10000.0 ** (-exponent(i) / d_model) for i in range(d_model // 2)])
 
 
-def right_for_large(slug, sentence, oracle, returned, args):
-    """A law for a large table or matrix. It compares loosely: float32 rounds large angles."""
+def right_for_large(slug, sentence, oracle, returned, args, tolerance=1e-2):
+    """A law for a large table or matrix. Large angles need a tolerance: float32 rounds them."""
 
     def counterexample(answer):
         got, expected = answer(*args), oracle(*args)
         if got.shape != expected.shape:
             shapes = (("expected", str(tuple(expected.shape))), ("got", str(tuple(got.shape))))
             return (("where", f"shape of {returned}"), *shapes)
-        wrong = ~torch.isclose(got, expected, rtol=0, atol=1e-2)  # NaN is wrong
+        wrong = ~torch.isclose(got, expected, rtol=0, atol=tolerance)  # NaN is wrong
         return first_difference(returned, wrong, got, expected) if wrong.any() else None
 
     names = signature(oracle).parameters
@@ -77,19 +77,21 @@ positional_encoding = Exercise(
         Case("position 0", (1, 2)),
         Case("one clock", (4, 2)),
         Case("two clocks", (3, 4)),
-        Case("more clocks", (11, 6)),
+        Case("fewer positions, more clocks", (2, 6)),  # as many numbers as in the case before
+        Case("one position, two clocks", (1, 4)),
+        Case("more positions, three clocks", (11, 6)),
         Case("as many positions as columns", (8, 8)),
-        Case("fewer positions than columns", (5, 12)),
+        Case("fewer positions than columns", (5, 32)),
         Case("as many positions as before, fewer columns", (5, 6)),
         Case("fewer positions than before, as many columns", (2, 6)),
     ),
     properties=(
         right_for_large(
             "long_table",
-            "Your short tables are right, a table of 5,200 positions is not.",
+            "Your short tables are right, a table of 6,000 positions is not.",
             position_by_position,
             "encoding",
-            (5200, 2),
+            (6000, 2),
         ),
     ),
     misconceptions=(
@@ -190,6 +192,7 @@ shift_matrix = Exercise(
         Case("one clock, one step", (1, 2)),
         Case("two clocks, one step", (1, 4)),
         Case("three steps", (3, 6)),
+        Case("three steps back", (-3, 6)),
         Case("no step", (0, 4)),
         Case("two steps back", (-2, 8)),
         Case("as many steps as columns", (6, 6)),
@@ -202,6 +205,14 @@ shift_matrix = Exercise(
             two_corners,
             "matrix",
             (5, 128),
+            tolerance=1e-5,
+        ),
+        right_for_large(
+            "many_steps",
+            "Your matrix is right for up to 100 steps, but not for 601.",
+            two_corners,
+            "matrix",
+            (601, 4),
         ),
     ),
     misconceptions=(
@@ -338,9 +349,11 @@ rope = Exercise(
         Case("everything from position 0, one clock", case_of_three(0, 1, 3, 3, 2, 0)),
         Case("two clocks, keys after the last query", case_of_three(3, 2, 3, 5, 4, 0)),
         Case("one query, at position 4", case_of_three(6, 2, 1, 5, 6, 4)),
+        Case("the same sizes, other numbers", case_of_three(40, 2, 1, 5, 6, 4)),
         Case("the example: one query, at position 3", (ramp[:, 3:], ramp, ramp, 3)),
         Case("two queries, from position 5", case_of_three(9, 3, 2, 7, 4, 5)),
         Case("B, T_q, T_k and d are 4", case_of_three(12, 4, 4, 4, 4, 1)),
+        Case("17 sentences, eight clocks", case_of_three(44, 17, 2, 3, 16, 2)),
         Case("scores of 7,000 and of -7,000", case_of_three(36, 2, 4, 3, 4, 2, scale=80.0)),
         Case("far behind the last key: position 5,200", case_of_three(18, 1, 2, 3, 2, 5200)),
     ),
@@ -359,7 +372,7 @@ rope = Exercise(
         ),
         Misconception(
             "same_start",
-            "Your queries stand at 0, 1, …; the first one stands at `first`.",
+            "Your output is what you get when queries and keys start at the same position.",
             roped(turn_query=lambda q, first: turned(q)),
         ),
         Misconception(
@@ -379,8 +392,13 @@ rope = Exercise(
         ),
         Misconception(
             "last_places",
-            "Your last query stands at the last key; the first stands at `first`.",
+            "Your first query stands at T_k - T_q; wanted is `first`.",
             roped(start=lambda query, key, first: key.shape[1] - query.shape[1]),
+        ),
+        Misconception(
+            "last_places",
+            "Your first query stands at max(0, T_k - T_q); wanted is `first`.",
+            roped(start=lambda query, key, first: max(0, key.shape[1] - query.shape[1])),
         ),
         Misconception(
             "behind_the_keys",
@@ -415,7 +433,8 @@ rope = Exercise(
 def pair_by_pair_bias(slopes, T_q, T_k):
     """Pair by pair: how far back each key stands from each query, then times each slope."""
     back = [[max(0, T_k - T_q + m - n) for n in range(T_k)] for m in range(T_q)]
-    return torch.stack([-slope * torch.tensor(back) for slope in slopes])  # (H, T_q, T_k)
+    bias = torch.stack([-slope * torch.tensor(back) for slope in slopes])  # (H, T_q, T_k)
+    return bias + 0.0  # no -0
 
 
 def tilted(lost=lambda back: back.clamp(min=0), first=lambda T_q, T_k: T_k - T_q, slope=None):
@@ -442,6 +461,7 @@ alibi_bias = Exercise(
         Case("one query, four keys", (torch.tensor([0.5, 2.0]), 1, 4)),
         Case("two queries, six keys", (torch.tensor([0.7, 0.1, 0.3]), 2, 6)),
         Case("H, T_q and T_k are 3", (torch.tensor([0.2, 0.9, 0.4]), 3, 3)),
+        Case("16 heads: slopes 1/3, 1/6, 1/9, …", (1 / (3.0 * torch.arange(1, 17)), 2, 4)),
         Case("the last query of a long text", (torch.tensor([0.3]), 1, 2100)),
     ),
     properties=(
@@ -476,6 +496,11 @@ alibi_bias = Exercise(
             "one_too_few",
             "Your bias is one slope too high: a key one position back loses nothing.",
             tilted(lambda back: (back - 1).clamp(min=0)),
+        ),
+        Misconception(
+            "one_too_many",
+            "Your bias is one slope too low: the query's own key loses something, too.",
+            tilted(lambda back: (back + 1).clamp(min=0)),
         ),
         Misconception(
             "own_slopes",
@@ -528,11 +553,16 @@ relative_bias = Exercise(
         Case("the example: three words", (torch.tensor([[-1.0], [0.0], [1.0]]), 3)),
         Case("the same sizes, another table", (torch.tensor([[4.0], [2.0], [7.0]]), 3)),
         Case("two heads", (normal(30, 5, 2), 3)),
+        Case(
+            "zeros, and numbers up to 50",
+            (torch.tensor([[-50.0, 3.0], [0.0, 40.0], [7.0, 0.0]]), 4),
+        ),
         Case("words further apart than the table reaches", (normal(31, 3, 2), 5)),
         Case("a table that reaches further than the words", (normal(32, 11, 3), 4)),
         Case("H, T and 2R + 1 are 3", (normal(34, 3, 3), 3)),
         Case("one word", (normal(35, 5, 2), 1)),
         Case("R = 0: one row", (torch.tensor([[1.0, 2.0]]), 3)),
+        Case("16 heads", (normal(37, 5, 16), 4)),
         Case("130 words", (normal(36, 201, 1), 130)),
     ),
     properties=(same_gradient(look_up, ("table", "T"), (normal(33, 5, 2), 6)),),

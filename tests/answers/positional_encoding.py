@@ -85,6 +85,17 @@ def kept_by(key, function):
     return answer
 
 
+def written_into(key, function):
+    """Every answer of a key lies in the same memory."""
+    kept = {}
+
+    def answer(*args):
+        value = function(*args)
+        return kept.setdefault(key(*args), torch.empty(value.numel())).view_as(value).copy_(value)
+
+    return answer
+
+
 def encoding_with_clocks_by_position(T, d_model):
     """An axis taken for another one where they are equally long."""
     table = lesson.positional_encoding(T, d_model)
@@ -414,7 +425,11 @@ RIGHT = {
 NAMED = {
     "positional_encoding": {
         "halves": [halves],
-        "long_table": [encoding_of_5000, encoding_up_to_position_511],
+        "long_table": [
+            encoding_of_5000,
+            encoding_up_to_position_511,
+            lambda T, d_model: lesson.positional_encoding(5200, d_model)[torch.arange(T) % 5200],
+        ],
         "faster_and_faster": [
             lambda T, d_model: interleaved(
                 torch.arange(T)[:, None] * 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
@@ -424,7 +439,17 @@ NAMED = {
     },
     "shift_matrix": {
         "pair_by_pair": [step_matrix_interleaved],
-        "slow_clocks": [shift_fitted(200), shift_fitted(5000)],
+        "slow_clocks": [
+            shift_fitted(200),
+            shift_fitted(5000),
+            lambda k, d_model: (
+                shift_reordered(k, d_model) * (shift_filled(k, d_model).abs() > 1e-3)
+            ),
+        ],
+        "many_steps": [
+            lambda k, d_model: shift_reordered(max(-512, min(512, k)), d_model),
+            lambda k, d_model: shift_reordered(torch.tensor(k).bfloat16().float(), d_model),
+        ],
         "backwards": [lambda k, d_model: shift_reordered(k, d_model).T],
         "no_way_back": [shift_step_after_step],
         "quarter_turn": [lambda k, d_model: torch.cat(shift_reordered(k, d_model).chunk(2)[::-1])],
@@ -435,6 +460,11 @@ NAMED = {
                 lesson.rotate(query), lesson.rotate(key), value
             )
         ],
+        "last_places": [
+            lambda query, key, value, first: rope_padded(
+                query, key, value, max(0, key.shape[1] - query.shape[1])
+            )
+        ],
         "behind_the_keys": [rope_after_the_keys],
         "values_too": [
             lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
@@ -442,6 +472,12 @@ NAMED = {
         "divided_by_d": [rope_by_d],
     },
     "alibi_bias": {
+        "one_too_many": [
+            lambda slopes, T_q, T_k: (
+                -slopes[:, None, None]
+                * (torch.arange(T_k - T_q, T_k)[:, None] - torch.arange(T_k) + 1).relu()
+            )
+        ],
         "wrong_gradient": [alibi_without_gradient],
         "own_slopes": [
             lambda slopes, T_q, T_k: lesson.alibi_bias(T_k, len(slopes))[:, T_k - T_q :]
@@ -474,12 +510,16 @@ UNNAMED = {
         kept_by(lambda T, d_model: T, lesson.positional_encoding),
         kept_by(lambda T, d_model: d_model, lesson.positional_encoding),
         encoding_with_clocks_by_position,
+        lambda T, d_model: (halves if T == 1 else lesson.positional_encoding)(T, d_model),
+        written_into(lambda T, d_model: T * d_model, lesson.positional_encoding),
     ],
     "shift_matrix": [
         lambda k, d_model: torch.eye(d_model),
         lambda k, d_model: shift_reordered(k + 1, d_model),
         shift_from_a_table_of_50,
         kept_by(lambda k, d_model: d_model, shift_reordered),
+        kept_by(lambda k, d_model: (abs(k), d_model), shift_reordered),
+        written_into(lambda k, d_model: d_model, shift_reordered),
     ],
     "rope": [
         lambda query, key, value, first: value[:, :1] + 0 * query,
@@ -506,6 +546,9 @@ UNNAMED = {
             torch.ones(T_q, T_k).triu(T_k - T_q + 1).bool(), -torch.inf
         ),
         kept_by(lambda slopes, T_q, T_k: (len(slopes), T_q, T_k), alibi_cut),
+        lambda slopes, T_q, T_k: alibi_cut(
+            slopes + (slopes.round(decimals=2) - slopes).detach(), T_q, T_k
+        ),
     ],
     "relative_bias": [
         lambda table, T: torch.zeros(table.shape[1], T, T),
@@ -515,5 +558,9 @@ UNNAMED = {
         relative_of_128,
         relative_by_query,
         kept_by(lambda table, T: (table.shape, T), relative_by_head),
+        lambda table, T: relative_by_head(table, T).clamp(-30, 30),
+        lambda table, T: relative_by_head(
+            torch.nn.functional.embedding(torch.arange(len(table)), table * 1, max_norm=10.0), T
+        ),
     ],
 }
