@@ -498,7 +498,7 @@ pick_ending = Exercise(
         ),
         Case(
             "-10,000 against a long beam that never began",
-            (torch.tensor([[-1e4, -INF]]), of_lengths(25, 1, 25), 2.0),
+            (torch.tensor([[-INF, -1e4]]), of_lengths(25, 25, 1), 2.0),
         ),
         Case("one beam", (torch.tensor([[-4.0]]), of_lengths(5, 3), 0.6)),
         Case(
@@ -506,10 +506,10 @@ pick_ending = Exercise(
             (-1 - normal(30, 3, 3).abs(), SQUARE, 0.6),
         ),
         Case(
-            "ids beyond 2^24 and 2^53",
+            "ids beyond 2^24, 2^53, and 2^60 itself",
             (
                 torch.tensor([[-1.0, -1.1]]),
-                torch.tensor([[[2**24 + 1, EOS, 0, 0], [2**24 + 3, 2**40 + 5, 2**53 + 1, EOS]]]),
+                torch.tensor([[[2**24 + 1, EOS, 0, 0], [2**60, 2**40 + 5, 2**53 + 1, EOS]]]),
                 1.5,
             ),
         ),
