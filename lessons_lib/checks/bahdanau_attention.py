@@ -61,7 +61,19 @@ def additive_inputs(seed, B, T_q, T_k, d_q, d_k, d_a):
     return tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes))
 
 
+LARGE_SUMS = (
+    torch.tensor([[[1000.0], [-1000.0]]]),
+    torch.tensor([[[0.5], [-0.25]]]),
+    torch.tensor([[1.0, -1.0]]),
+    torch.ones(1, 2),
+    torch.tensor([0.75, 0.5]),
+)
+ALL_FOUR = additive_inputs(120, 4, 4, 4, 4, 4, 4)
+OTHER_FOUR = additive_inputs(125, 4, 4, 4, 4, 4, 4)
+
 NOTES = torch.tensor([[[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]])  # (1, 3, 2): the lesson's by hand
+
+score_names = ("query", "key", "w_a", "u_a", "v_a")
 
 additive_scores = Exercise(
     id="additive_scores",
@@ -81,16 +93,20 @@ additive_scores = Exercise(
         Case("as many queries as keys", additive_inputs(45, 2, 3, 3, 4, 6, 5)),
         Case("a single key", additive_inputs(100, 2, 3, 1, 4, 5, 6)),
         Case("d_a is 1", additive_inputs(110, 2, 3, 4, 5, 6, 1)),
-        Case("all sizes are 3", additive_inputs(120, 3, 3, 3, 3, 3, 3)),
-        Case("the same sizes, other numbers", additive_inputs(125, 3, 3, 3, 3, 3, 3)),
+        Case("all sizes are 4", ALL_FOUR),
+        Case("the same sizes, other numbers", OTHER_FOUR),
         Case(
-            "sums of 1,000 and of -1,000 inside the tanh",
+            "the same keys, other queries and weights", (ALL_FOUR[0], OTHER_FOUR[1], *ALL_FOUR[2:])
+        ),
+        Case("sums of 1,000 and of -1,000 inside the tanh", LARGE_SUMS),
+        Case(
+            "1,000 and -999.5, which add up to 0.5",
             (
-                torch.tensor([[[1000.0], [-1000.0]]]),
-                torch.tensor([[[0.5], [-0.25]]]),
-                torch.tensor([[1.0, -1.0]]),
-                torch.ones(1, 2),
-                torch.tensor([0.75, 0.5]),
+                torch.tensor([[[1000.0]]]),
+                torch.tensor([[[-999.5]]]),
+                torch.ones(1, 1),
+                torch.ones(1, 1),
+                torch.ones(1),
             ),
         ),
         Case("250 keys", additive_inputs(130, 1, 2, 250, 3, 2, 4)),
@@ -145,6 +161,11 @@ additive_scores = Exercise(
             projected_by(lambda query, key, w_a, u_a: (query @ w_a.T, key @ u_a.T)),
         ),
         Misconception(
+            "scaled",
+            "Your scores are divided by the square root of d_a; these scores are not scaled.",
+            scored_by(lambda sums, v_a: torch.tanh(sums) @ v_a / len(v_a) ** 0.5),
+        ),
+        Misconception(
             "transposed",
             "Your scores are (B, T_k, T_q): queries are the rows, keys the columns.",
             scored_by(lambda sums, v_a: (torch.tanh(sums) @ v_a).transpose(1, 2)),
@@ -171,10 +192,10 @@ additive_scores = Exercise(
         "d_a). Their sum goes through torch.tanh, and @ v_a makes one number of d_a.",
     ),
     properties=(
-        same_gradient(
-            score_pair_by_pair,
-            ("query", "key", "w_a", "u_a", "v_a"),
-            additive_inputs(40, 2, 2, 3, 4, 2, 3),
+        same_gradient(score_pair_by_pair, score_names, additive_inputs(40, 2, 2, 3, 4, 2, 3)),
+        replace(
+            same_gradient(score_pair_by_pair, score_names, LARGE_SUMS),
+            idea="the gradient where sums inside the tanh are near 1,000 and -1,000",
         ),
     ),
 )
@@ -206,6 +227,7 @@ def words(*lengths: int) -> torch.Tensor:
     return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None]
 
 
+context_names = ("scores", "annotations", "mask")
 context_inputs = (normal(61, 3, 2, 5), normal(62, 3, 5, 4), words(3, 5, 2))
 
 context = Exercise(
@@ -246,6 +268,10 @@ context = Exercise(
                 words(2),
             ),
         ),
+        Case(
+            "a very large annotation at padding, whose weight is 0",
+            (torch.zeros(1, 1, 3), torch.tensor([[[1.0], [2.0], [1e30]]]), words(2, 3)[:1]),
+        ),
         Case("real scores of -50", (normal(55, 2, 3, 4) - 50, normal(56, 2, 4, 5), words(2, 4))),
         Case(
             "scores of hundreds, and a word left out in the middle",
@@ -256,6 +282,10 @@ context = Exercise(
             ),
         ),
         Case("all sizes are 3", (normal(57, 3, 3, 3), normal(58, 3, 3, 3), words(3, 1, 2))),
+        Case(
+            "the same sizes, other numbers",
+            (normal(63, 3, 3, 3), normal(64, 3, 3, 3), words(2, 3, 1)),
+        ),
         Case("300 words", (normal(59, 2, 2, 300), normal(60, 2, 300, 3), words(300, 120))),
     ),
     misconceptions=(
@@ -274,16 +304,18 @@ context = Exercise(
             "Your output is what you get with a score of 0 at padding; exp(0) is 1.",
             mixed_by(lambda scores, mask: (scores * mask).softmax(dim=-1)),
         ),
-        Misconception(
+        *several(
             "mask_inverted",
             "Your output is what you get with the mask inverted: True means may attend.",
             mixed_by(lambda scores, mask: scores.masked_fill(mask, -torch.inf).softmax(dim=-1)),
+            mixed_by(lambda scores, mask: scores.masked_fill(mask, -1e9).softmax(dim=-1)),
         ),
         *several(
             "softmax_over_queries",
             "Your output is what you get when the softmax runs over the queries.",
             mixed_by(lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(dim=1) * mask),
             mixed_by(lambda scores, mask: scores.masked_fill(~mask, -torch.inf).softmax(dim=1)),
+            mixed_by(lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(dim=1)),
         ),
         Misconception(
             "softmax_twice",
@@ -316,7 +348,21 @@ context = Exercise(
         "scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) gives weights (B, T_q, T_k). The "
         "weighted sum over T_k is a matrix product with the annotations (B, T_k, d).",
     ),
-    properties=(same_gradient(mix_one_by_one, ("scores", "annotations", "mask"), context_inputs),),
+    properties=(
+        same_gradient(mix_one_by_one, context_names, context_inputs),
+        replace(
+            same_gradient(
+                mix_one_by_one,
+                context_names,
+                (
+                    torch.tensor([[[0.0, 1.0, 10000.0]]]),
+                    torch.tensor([[[4.0], [8.0], [100.0]]]),
+                    words(2, 3)[:1],
+                ),
+            ),
+            idea="the gradient where padding has the score 10,000, and the words 0 and 1",
+        ),
+    ),
 )
 
 
@@ -390,6 +436,28 @@ def right_back(x, lengths, back):
     return turned(back(turned(x, lengths)), lengths)
 
 
+def zeroed_backwards_only(x, lengths, ahead, back):
+    return torch.cat([ahead(x), cleared(right_back(x, lengths, back), lengths)], dim=-1)
+
+
+def zeroed_forwards_only(x, lengths, ahead, back):
+    return torch.cat([cleared(ahead(x), lengths), right_back(x, lengths, back)], dim=-1)
+
+
+def zeroed_one_late(x, lengths, ahead, back):
+    both = torch.cat([ahead(x), right_back(x, lengths, back)], dim=-1)
+    return cleared(both, lengths + 1)
+
+
+def zeroed_before_only(x, lengths, ahead, back):
+    x = cleared(x, lengths)
+    return torch.cat([ahead(x), right_back(x, lengths, back)], dim=-1)
+
+
+def readers_swapped(x, lengths, ahead, back):
+    return read_each_sentence_alone(x, lengths, back, ahead)
+
+
 def halves_swapped(x, lengths, ahead, back):
     return read_each_sentence_alone(x, lengths, ahead, back).roll(x.shape[-1], dims=-1)
 
@@ -436,6 +504,15 @@ bidirectional = Exercise(
             (
                 torch.tensor([[[1.0], [2.0], [4.0]], [[1.0], [8.0], [8.0]]]),
                 torch.tensor([3, 1]),
+                running_sum,
+                fading_sum,
+            ),
+        ),
+        Case(
+            "a word whose only number is 0",
+            (
+                torch.tensor([[[2.0], [0.0], [1.0]], [[3.0], [0.0], [8.0]]]),
+                torch.tensor([3, 2]),
                 running_sum,
                 fading_sum,
             ),
@@ -489,10 +566,14 @@ bidirectional = Exercise(
             "Your backward half is what `back` returns when it reads forwards.",
             joined_by(lambda x, lengths, back: back(x)),
         ),
-        Misconception(
+        *several(
             "padding_kept",
             "Your annotations at padding are not zero.",
             joined_by(right_back, zeroed=False),
+            zeroed_backwards_only,
+            zeroed_forwards_only,
+            zeroed_one_late,
+            zeroed_before_only,
         ),
         Misconception(
             "halves_swapped",
@@ -501,8 +582,13 @@ bidirectional = Exercise(
         ),
         Misconception(
             "one_reader",
-            "Your backward half is what `ahead` returns; `back` reads backwards.",
+            "Your backward half is what `ahead` returns when it reads backwards; use `back`.",
             one_reader,
+        ),
+        Misconception(
+            "readers_swapped",
+            "Your halves have each other's reader: `ahead` reads forwards, `back` backwards.",
+            readers_swapped,
         ),
     ),
     hints=(
@@ -560,6 +646,14 @@ def average_position(weights):
     return (positions[:, None] > positions).triu(diagonal=1).sum()
 
 
+def more_than_the_other(weights):
+    """The lesson's count: each of two words gives its own source word more than the other does."""
+    attended = weights.argmax(dim=1)  # (T_q,)
+    given = weights[:, attended]  # (T_q, T_q): what word i gives the source word of k
+    more = given.diagonal()[None] > given  # k gives its own source word more than i does
+    return ((attended[:, None] > attended) & more & more.T).triu(diagonal=1).sum()
+
+
 def share_of_pairs(weights):
     T_q = len(weights)
     return count_pair_by_pair(weights) / max(1, T_q * (T_q - 1) // 2)
@@ -576,6 +670,20 @@ crossings = Exercise(
     cases=(
         Case("two words that change places", (torch.tensor([[0.1, 0.9, 0.0], [0.7, 0.2, 0.1]]),)),
         Case("zwei und vierzig <eos>: und attends to forty", (FORTY_TWO,)),
+        Case(
+            "another word gives the first one's source word more than the first one does",
+            (torch.tensor([[0.3, 0.36, 0.34], [0.55, 0.45, 0.0]]),),
+        ),
+        Case("two words in order", (torch.tensor([[0.7, 0.3], [0.4, 0.6]]),)),
+        Case("the same weights, in the other order", (torch.tensor([[0.3, 0.7], [0.6, 0.4]]),)),
+        Case(
+            "weights that differ in the fifth digit",
+            (torch.tensor([[0.3, 0.34999, 0.35001], [0.1, 0.5, 0.4]]),),
+        ),
+        Case(
+            "0.35 and, to the right of it, the next larger number",
+            (torch.tensor([[0.3, 0.35, 0.35000002], [0.1, 0.5, 0.4]]),),
+        ),
         Case("a straight line", (torch.eye(5)[:4],)),
         Case("all backwards", (torch.eye(6).flip(0)[:5],)),
         Case("a single written word", (torch.tensor([[0.2, 0.5, 0.3]]),)),
@@ -584,7 +692,7 @@ crossings = Exercise(
         Case("nearly equal weights", (normal(84, 8, 5, scale=0.05).softmax(dim=1),)),
         Case("sharp weights", (normal(85, 7, 12, scale=4.0).softmax(dim=1),)),
         Case("and ten words more", (normal(86, 17, 11, scale=0.5).softmax(dim=1),)),
-        Case("120 words, all backwards", (torch.eye(120).flip(0),)),
+        Case("300 words, all backwards", (torch.eye(300).flip(0),)),
     ),
     misconceptions=(
         Misconception(
@@ -625,6 +733,11 @@ crossings = Exercise(
             average_position,
         ),
         Misconception(
+            "lesson_count",
+            "Your count is the lesson's; here each row's highest weight alone decides.",
+            more_than_the_other,
+        ),
+        Misconception(
             "share",
             "Your count is the share of pairs that cross; their number is wanted.",
             share_of_pairs,
@@ -653,14 +766,20 @@ def entropy(weights, dim=-1):
     return torch.special.entr(weights).sum(dim=dim)
 
 
-through_softmax = same_gradient(
-    lambda scores: spread_row_by_row(scores.softmax(dim=-1)), ("scores",), (normal(94, 2, 3, 4),)
-)
+def spread_of_shares(weights):
+    """The weights divided by their sum again: the same numbers, and another gradient."""
+    return spread_row_by_row(weights / weights.sum(dim=-1, keepdim=True))
 
 
-def gradient_at_the_scores(answer) -> Facts | None:
-    """Weights come from a softmax: an answer that divides them by their sum again is right."""
-    return through_softmax.counterexample(lambda scores: answer(scores.softmax(dim=-1)))
+spread_inputs = (normal(94, 2, 3, 4).softmax(dim=-1),)
+of_the_weights = same_gradient(spread_row_by_row, ("weights",), spread_inputs)
+of_shares = same_gradient(spread_of_shares, ("weights",), spread_inputs)
+
+
+def gradient_at_the_weights(answer) -> Facts | None:
+    """Each row adds up to 1: an answer that divides it by its sum again is right, too."""
+    facts = of_the_weights.counterexample(answer)
+    return None if facts and not of_shares.counterexample(answer) else facts
 
 
 words_looked_at = Exercise(
@@ -676,10 +795,18 @@ words_looked_at = Exercise(
             "padding, whose weight is 0",
             (torch.tensor([[[0.5, 0.3, 0.2, 0.0], [0.1, 0.0, 0.9, 0.0]]]),),
         ),
+        Case(
+            "zeros in the first row, none in the second",
+            (torch.tensor([[[0.6, 0.4, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]]),),
+        ),
         Case("several sentences", (normal(92, 3, 2, 6, scale=2.0).softmax(dim=-1),)),
         Case("a weight of 1", (torch.tensor([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]]),)),
         Case("all sizes are 4", (normal(93, 4, 4, 4).softmax(dim=-1),)),
         Case("1,000 words of equal weight", (torch.full((1, 1, 1000), 0.001),)),
+        Case(
+            "two words of equal weight, and 1,000 columns of padding",
+            (torch.tensor([0.5, 0.5] + [0.0] * 1000)[None, None],),
+        ),
         Case(
             "one word, and 1,000 others of 0.0000001 each",
             (torch.tensor([0.9999] + [1e-7] * 1000)[None, None],),
@@ -730,7 +857,7 @@ words_looked_at = Exercise(
         "logs = weights.clamp(min=1e-30).log() is finite everywhere; where the weight is 0, it is "
         "multiplied by 0. Sum weights * logs over the last axis, turn the sign, and take exp.",
     ),
-    properties=(replace(through_softmax, counterexample=gradient_at_the_scores),),
+    properties=(replace(of_the_weights, counterexample=gradient_at_the_weights),),
 )
 
 

@@ -60,9 +60,10 @@ def scores_from_a_column(query, key, w_a, u_a, v_a):
     return (torch.tanh(sums) @ v_a[:, None]).squeeze(3)
 
 
-def scores_by_addition_theorem(query, key, w_a, u_a, v_a):
-    ours, theirs = torch.tanh(query @ w_a)[:, :, None], torch.tanh(key @ u_a)[:, None]
-    return ((ours + theirs) / (1 + ours * theirs)) @ v_a
+def scores_from_exp_of_minus(query, key, w_a, u_a, v_a):
+    sums = (query @ w_a)[:, :, None] + (key @ u_a)[:, None]
+    small = (-2 * sums.abs()).exp()  # at most 1
+    return ((1 - small) / (1 + small) * sums.sign()) @ v_a
 
 
 # --- context --------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ RIGHT = {
         scores_of_concatenation,
         scores_by_the_module,
         scores_from_a_column,
-        scores_by_addition_theorem,
+        scores_from_exp_of_minus,
     ],
     "context": [
         context_minus_inf,
@@ -382,6 +383,28 @@ def both_ways_in_a_new_buffer(x, lengths, ahead, back):
     return torch.tensor(both_ways_gathered(x, lengths, ahead, back).tolist())
 
 
+def scores_without_gradient_at_large_sums(query, key, w_a, u_a, v_a):
+    return (1 - 2 / ((2 * sums_of(query, key, w_a, u_a)).exp() + 1)) @ v_a
+
+
+def context_inverted(scores, annotations, mask):
+    return torch.where(mask, torch.tensor(-1e9), scores).softmax(-1) @ annotations
+
+
+def context_without_gradient_at_padding(scores, annotations, mask):
+    highest = scores.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
+    powers = torch.where(mask, (scores - highest).exp(), 0.0)
+    return powers @ annotations / powers.sum(-1, keepdim=True)
+
+
+def crossings_as_in_the_lesson(weights):
+    attended, count = weights.argmax(1).tolist(), 0
+    for k, t in enumerate(attended):
+        for i, u in enumerate(attended[:k]):
+            count += u > t and weights[i, u] > weights[k, u] and weights[k, t] > weights[i, t]
+    return torch.as_tensor(count, dtype=torch.int64)
+
+
 NAMED = {
     "additive_scores": {
         "same_place_only": [scores_without_any_axis],
@@ -390,28 +413,42 @@ NAMED = {
         "linear_convention": [scores_by_linear],
         "squeezed_all": [scores_squeezed_all],
         "softmaxed": [scores_weights_per_key],
+        "scaled": [
+            lambda query, key, w, u, v: scores_einsum(query, key, w, u, v / v.norm(p=0).sqrt())
+        ],
+        "wrong_gradient": [scores_without_gradient_at_large_sums],
     },
     "context": {
         "score_zero": [context_nearly_zero],
         "masked_after": [context_annotations_masked],
         "not_low_enough": [context_filled_with_minus_thirty],
         "softmax_over_queries": [context_down_the_queries],
+        "mask_inverted": [context_inverted],
+        "wrong_gradient": [context_without_gradient_at_padding],
     },
     "bidirectional": {
         "padding_zeroed_first": [both_ways_zeroed_first],
         "turned_two_ways": [both_ways_flipped_back],
         "halves_swapped": [both_ways_back_first],
+        "readers_swapped": [
+            lambda x, lengths, ahead, back: both_ways_gathered(x, lengths, back, ahead)
+        ],
+        "padding_kept": [both_ways_one_zero_late],
         "changed_in_place": [both_ways_zeroed_in_place],
         "wrong_gradient": [both_ways_in_a_new_buffer],
     },
     "crossings": {
         "average_position": [crossings_centre_of_mass],
+        "lesson_count": [crossings_as_in_the_lesson],
         "neighbours_only": [lambda weights: (weights.argmax(1).diff() < 0).sum()],
     },
     "words_looked_at": {
         "two_bases": [looked_in_bits_and_exp],
         "exp_first": [looked_exp_first],
-        "wrong_gradient": [lambda weights: looked_entr(weights).detach()],
+        "wrong_gradient": [
+            lambda weights: looked_entr(weights).detach(),
+            lambda weights: (-(weights * weights.detach().clamp(min=1e-30).log()).sum(-1)).exp(),
+        ],
     },
 }
 
@@ -438,6 +475,27 @@ def both_ways_times_two(x, lengths, ahead, back):
 def scores_tanh_of_exp(query, key, w_a, u_a, v_a):
     sums = sums_of(query, key, w_a, u_a)
     return ((sums.exp() - (-sums).exp()) / (sums.exp() + (-sums).exp())) @ v_a
+
+
+def scores_by_addition_theorem(query, key, w_a, u_a, v_a):
+    ours, theirs = torch.tanh(query @ w_a)[:, :, None], torch.tanh(key @ u_a)[:, None]
+    return ((ours + theirs) / (1 + ours * theirs)) @ v_a
+
+
+def scores_of_clamped_projections(query, key, w_a, u_a, v_a):
+    ours, theirs = (query @ w_a).clamp(-50, 50), (key @ u_a).clamp(-50, 50)
+    return torch.tanh(ours[:, :, None] + theirs[:, None]) @ v_a
+
+
+def scores_of_projected_keys_kept():
+    """Projects each key once and for all."""
+    kept = {}
+
+    def answer(query, key, w_a, u_a, v_a):
+        theirs = kept.setdefault(tuple(key.flatten().tolist()), key @ u_a)
+        return torch.tanh((query @ w_a)[:, :, None] + theirs[:, None]) @ v_a
+
+    return answer
 
 
 def scores_kept_by_size():
@@ -473,6 +531,14 @@ def context_minus_ten_thousand_added(scores, annotations, mask):
     return (scores - 10000.0 * ~mask).softmax(-1) @ annotations
 
 
+def context_twenty_below_the_lowest(scores, annotations, mask):
+    return scores.masked_fill(~mask, scores.min().item() - 20).softmax(-1) @ annotations
+
+
+def context_of_clamped_weights(scores, annotations, mask):
+    return context_minus_inf(scores, torch.eye(mask.shape[-1]), mask).clamp(min=1e-6) @ annotations
+
+
 def context_by_length(scores, annotations, mask):
     real = torch.arange(mask.shape[-1]) < mask.sum(-1, keepdim=True)
     return context_minus_inf(scores, annotations, real)
@@ -484,6 +550,36 @@ def both_ways_features_turned_too(x, lengths, ahead, back):
 
     both = torch.cat([ahead(x), turn(back(turn(x)))], dim=-1)
     return both * real_positions(x, lengths)
+
+
+def both_ways_without_zero_words(x, lengths, ahead, back):
+    """Takes words of zeros for padding."""
+    return both_ways_gathered(x, lengths, ahead, back) * x.ne(0).any(-1, keepdim=True)
+
+
+def crossings_rounded(weights):
+    return crossings_triu((weights * 10000).round())
+
+
+def crossings_nearly_highest(weights):
+    return crossings_triu((weights >= weights.amax(1, keepdim=True) - 1e-6).int())
+
+
+def crossings_of_a_softmax(weights):
+    return crossings_triu(weights.softmax(1))
+
+
+def crossings_in_float16(weights):
+    return crossings_triu(weights).half().long()
+
+
+def crossings_kept_by_maxima():
+    kept = {}
+
+    def answer(weights):
+        return kept.setdefault(tuple(weights.amax(1).tolist()), crossings_triu(weights))
+
+    return answer
 
 
 def crossings_soft(weights):
@@ -510,6 +606,14 @@ def looked_clamped_high(weights):
     return (-(weights * weights.clamp(min=1e-4).log()).sum(-1)).exp()
 
 
+def looked_clamped_outside(weights):
+    return looked_entr(weights.clamp(min=1e-7))
+
+
+def looked_where_the_first_row_is_real(weights):
+    return looked_entr(weights * (weights[:, :1] > 0))
+
+
 def looked_nan(weights):
     return (-(weights * weights.log()).sum(-1)).exp()
 
@@ -520,6 +624,9 @@ UNNAMED = {
         scores_squeezed,
         scores_tanh_of_exp,
         scores_kept_by_size(),
+        scores_by_addition_theorem,
+        scores_of_clamped_projections,
+        scores_of_projected_keys_kept(),
         scores_without_tanh_and_softmaxed,
         scores_wrong_for_one_hidden_number,
         lambda query, key, w_a, u_a, v_a: scores_broadcast(query, key, w_a, u_a, v_a) + 1e-2,
@@ -534,13 +641,15 @@ UNNAMED = {
         context_of_clamped_scores,
         context_minus_ten_thousand_added,
         context_by_length,
+        context_twenty_below_the_lowest,
+        context_of_clamped_weights,
         context_masked_after_and_averaged,
         lambda scores, annotations, mask: annotations.mean(1, keepdim=True).expand(
             -1, scores.shape[1], -1
         ),
     ],
     "bidirectional": [
-        both_ways_one_zero_late,
+        both_ways_without_zero_words,
         both_ways_features_turned_too,
         both_ways_times_two,
         lambda x, lengths, ahead, back: torch.cat([x, x], dim=-1),
@@ -549,6 +658,11 @@ UNNAMED = {
         crossings_soft,
         crossings_likely,
         crossings_in_int8,
+        crossings_in_float16,
+        crossings_rounded,
+        crossings_nearly_highest,
+        crossings_of_a_softmax,
+        crossings_kept_by_maxima(),
         crossings_without_dim,
         lambda weights: crossings_triu(weights) + 1,
         lambda weights: torch.tensor(0),
@@ -557,6 +671,8 @@ UNNAMED = {
         looked_nan,
         looked_shifted,
         looked_clamped_high,
+        looked_clamped_outside,
+        looked_where_the_first_row_is_real,
         lambda weights: 1 / weights.square().sum(-1),
         lambda weights: 1 / weights.amax(-1),
     ],
