@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from lessons_lib.checks.diagnosis import first_difference
-from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property
+from lessons_lib.checks.exercise import Case, Exercise, Facts, Misconception, Property, several
 from lessons_lib.checks.inputs import normal
 from lessons_lib.checks.properties import same_gradient
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD, UNK, lengths
@@ -47,6 +47,7 @@ teacher_forcing = Exercise(
     oracle=cut_token_by_token,
     cases=(
         Case("one sentence, no padding", (ids([1, 7, 4, 9, 2]),)),
+        Case("the same words in another order", (ids([1, 9, 7, 4, 2]),)),
         Case("two lengths, so there is padding", (ids([1, 5, 8, 2, 0, 0], [1, 6, 4, 7, 9, 2]),)),
         Case(
             "an empty sentence among others",
@@ -59,8 +60,8 @@ teacher_forcing = Exercise(
         Case("nothing but BOS and EOS", (ids([1, 2]),)),
         Case("as many sentences as columns", (ids([1, 5, 2], [1, 2, 0], [1, 7, 2]),)),
         Case(
-            "any ids anywhere, above 16,777,216 too",
-            (ids([1, 16777217, 0, 16777219, 2, 0, 3, 1], [1, 0, 2, 5, 2, 33554433, 2, 0]),),
+            "any ids anywhere, above 2^53 too",
+            (ids([1, 2**53 + 1, 0, 16777219, 2, 0, 3, 1], [1, 0, 2, 5, 2, 33554433, 2, 0]),),
         ),
         Case("a sentence of 300 words", (torch.arange(302).roll(-3)[None],)),
     ),
@@ -147,8 +148,14 @@ def real_losses(logits, labels, pad):
     return each_loss(logits, labels) * (labels != pad)
 
 
-def average_of_averages(logits, labels, pad=0):
-    return (real_losses(logits, labels, pad).sum(1) / (labels != pad).sum(1)).mean()
+def average_of_averages(fewest):
+    """Sentences count alike. Each sum is divided by the number of words, `fewest` at least."""
+
+    def loss(logits, labels, pad=0):
+        n_words = (labels != pad).sum(1).clamp(min=fewest)  # (B,)
+        return (real_losses(logits, labels, pad).sum(1) / n_words).mean()
+
+    return loss
 
 
 def wrong_class_axis(logits, labels, pad=0):
@@ -164,8 +171,14 @@ def flat_loss(logits, labels, pad):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=pad)
 
 
-def masked_average(losses, mask):
-    return (losses * mask).sum() / mask.sum()
+def without_eos(fewest):
+    """EOS does not count. The sum is divided by the number of words, `fewest` at least."""
+
+    def loss(logits, labels, pad=0):
+        words = (labels != pad) & (labels != EOS)
+        return (each_loss(logits, labels) * words).sum() / words.sum().clamp(min=fewest)
+
+    return loss
 
 
 def labels_of(T, n):
@@ -178,6 +191,8 @@ token_loss_inputs = (
     ids([5, 4, 2, 0, 0], [4, 4, 5, 5, 2], [3, 2, 0, 0, 0]),
 )
 
+token_loss_extremes = (torch.tensor([[[1000.0, 1000, -1000]]]), ids([2]))
+
 token_loss = Exercise(
     id="token_loss",
     lesson=1,
@@ -189,13 +204,22 @@ token_loss = Exercise(
         Case("one sentence, no padding", (normal(0, 1, 4, 7), ids([5, 6, 4, 2]))),
         Case("three lengths, so there is padding", token_loss_inputs),
         Case(
+            "the same sizes, other numbers",
+            (normal(7, 3, 5, 6), ids([3, 2, 0, 0, 0], [5, 3, 4, 4, 2], [4, 5, 5, 2, 0])),
+        ),
+        Case(
             "a long sentence beside a short one",
             (normal(2, 2, 8, 9), ids([2, 0, 0, 0, 0, 0, 0, 0], [7, 5, 8, 4, 6, 5, 7, 2])),
         ),
         Case(
             "another id for padding, also in front; id 0 is a word",
-            (normal(3, 4, 6, 9), ids(*[[0, 5, 2, 8, 8, 8], [8, 4, 0, 6, 7, 2]] * 2), 8),
+            (normal(3, 4, 6, 10), ids(*[[0, 5, 2, 8, 8, 8], [8, 4, 0, 6, 7, 2]] * 2), 8),
         ),
+        Case(
+            "the same sizes, id 3 for padding",
+            (normal(8, 4, 6, 10), ids(*[[0, 5, 8, 2, 3, 3], [9, 4, 0, 6, 8, 2]] * 2), 3),
+        ),
+        Case("a row of nothing but padding", (normal(9, 2, 2, 5), ids([4, 2], [0, 0]))),
         Case("a single word", (normal(4, 1, 1, 5), ids([2]))),
         Case(
             "words of which the model is sure: losses of 0 and of 40",
@@ -209,8 +233,8 @@ token_loss = Exercise(
             (torch.tensor([[[1000.0, 999, 998], [-1000, -999, -998]]]), ids([2, 1])),
         ),
         Case(
-            "a right word with a logit of -1,000, another with 1,000",
-            (torch.tensor([[[0.0, 1000, -1000]]]), ids([2])),
+            "a right word with a logit of -1,000, two others with 1,000",
+            token_loss_extremes,
         ),
         Case(
             "as many sentences as positions and words",
@@ -232,10 +256,16 @@ token_loss = Exercise(
             "Your loss leaves padding out of the sum, but divides by all positions.",
             lambda logits, labels, pad=0: real_losses(logits, labels, pad).mean(),
         ),
-        Misconception(
+        *several(
             "average_of_averages",
             "Your loss averages each sentence first: short sentences weigh too much.",
-            average_of_averages,
+            average_of_averages(fewest=0),
+            average_of_averages(fewest=1),
+        ),
+        Misconception(
+            "per_sentence",
+            "Your loss is the sum over the real words, divided by the number of sentences.",
+            lambda logits, labels, pad=0: real_losses(logits, labels, pad).sum() / len(labels),
         ),
         Misconception(
             "sum",
@@ -267,12 +297,11 @@ token_loss = Exercise(
             "Your loss is what you get when (B, T, V) is reshaped, not transposed.",
             reshape_to_class_axis,
         ),
-        Misconception(
+        *several(
             "eos_left_out",
             "Your loss leaves EOS out; it is a real token too.",
-            lambda logits, labels, pad=0: masked_average(
-                each_loss(logits, labels), (labels != pad) & (labels != EOS)
-            ),
+            without_eos(fewest=0),
+            without_eos(fewest=1),
         ),
     ),
     hints=(
@@ -283,7 +312,10 @@ token_loss = Exercise(
         "F.cross_entropy wants logits (N, V) and labels (N,): flatten B and T into one axis. "
         "Its ignore_index leaves the padding out above and below the fraction line.",
     ),
-    properties=(same_gradient(average_word_by_word, ("logits", "labels"), token_loss_inputs),),
+    properties=(
+        same_gradient(average_word_by_word, ("logits", "labels"), token_loss_inputs),
+        same_gradient(average_word_by_word, ("logits", "labels"), token_loss_extremes),
+    ),
 )
 
 
@@ -351,6 +383,15 @@ def gru_inputs(seed, B, d_in, d_hidden, biases):
     )
 
 
+gru_extremes = (
+    torch.tensor([[1.0], [-1.0]]),
+    torch.tensor([[0.5, -0.5], [0.25, 0.75]]),
+    torch.tensor([[900.0, -900, 900, -900, 900, -900]]),
+    torch.zeros(2, 6),
+    torch.zeros(6),
+    torch.tensor([0.0, 0, 0, 0, 1, -1]),
+)
+
 gru_step = Exercise(
     id="gru_step",
     lesson=1,
@@ -376,14 +417,19 @@ gru_step = Exercise(
         Case("the same sizes, other numbers", gru_inputs(31, 5, 6, 2, biases=1.0)),
         Case("batch, inputs and memory of one size", gru_inputs(37, 3, 3, 3, biases=1.0)),
         Case(
-            "sums of 900 and of -900 in the gates",
+            "the first step: a state of zeros, with biases",
+            (normal(50, 2, 3), torch.zeros(2, 4), *gru_inputs(51, 2, 3, 4, biases=1.0)[2:]),
+        ),
+        Case("sums of 900 and of -900 in the gates", gru_extremes),
+        Case(
+            "parts of 1,000 and of about -1,000 that add up to little",
             (
-                torch.tensor([[1.0], [-1.0]]),
-                torch.tensor([[0.5, -0.5], [0.25, 0.75]]),
-                torch.tensor([[900.0, -900, 900, -900, 900, -900]]),
-                torch.zeros(2, 6),
-                torch.zeros(6),
-                torch.tensor([0.0, 0, 0, 0, 1, -1]),
+                torch.ones(1, 1),
+                torch.ones(1, 1),
+                torch.tensor([[993.0, 1000, 0]]),
+                torch.tensor([[-1000.0, -999, 900]]),
+                torch.zeros(3),
+                torch.zeros(3),
             ),
         ),
         Case("40 numbers in, 60 of memory", gru_inputs(44, 2, 40, 60, biases=1.0)),
@@ -404,15 +450,16 @@ gru_step = Exercise(
             "Your reset gate leaves out the bias b_h of the proposal.",
             reset_without_bias,
         ),
-        Misconception(
+        *several(
             "reset_on_input",
             "Your reset gate acts on the part from x; it is for the past only.",
             gru_with(lambda x_n, h_n, r: torch.tanh(r * (x_n + h_n))),
+            gru_with(lambda x_n, h_n, r: torch.tanh(r * x_n + h_n)),
         ),
         Misconception(
-            "reset_on_input",
-            "Your reset gate acts on the part from x; it is for the past only.",
-            gru_with(lambda x_n, h_n, r: torch.tanh(r * x_n + h_n)),
+            "no_b_h",
+            "Your output is what you get without the bias b_h.",
+            lambda x, h, w_x, w_h, b_x, b_h: torch_gru_step(x, h, w_x, w_h, b_x, 0 * b_h),
         ),
         Misconception(
             "no_reset",
@@ -447,6 +494,7 @@ gru_step = Exercise(
         same_gradient(
             torch_gru_step, ("x", "h", "w_x", "w_h", "b_x", "b_h"), gru_inputs(40, 2, 4, 3, 1.0)
         ),
+        same_gradient(torch_gru_step, ("x", "h", "w_x", "w_h", "b_x", "b_h"), gru_extremes),
     ),
 )
 
@@ -488,6 +536,17 @@ last_real_state = Exercise(
         ),
         Case("three lengths", last_real_state_inputs),
         Case(
+            "the same three lengths in other rows",
+            (normal(56, 5, 3, 4), ids([8, 2, 0, 0, 0], [6, 4, 2, 0, 0], [7, 5, 9, 4, 2])),
+        ),
+        Case(
+            "words with the ids 256, 2,000,000 and 2^32",
+            (
+                normal(57, 4, 3, 2),
+                ids([256, 512, 2, 0], [2_000_000, 7, 5, 2], [2**32, 2, 0, 0]),
+            ),
+        ),
+        Case(
             "more padding than the longest sentence needs",
             (normal(52, 6, 2, 3), ids([5, 7, 4, 2, 0, 0], [8, 2, 0, 0, 0, 0])),
         ),
@@ -519,10 +578,11 @@ last_real_state = Exercise(
             "Your states are all of one step: the end of the longest sentence.",
             lambda states, src: states[lengths(src).max() - 1],
         ),
-        Misconception(
+        *several(
             "before_eos",
             "You take the state before EOS was read: EOS is a real token too.",
             lambda states, src: pick(states, lengths(src) - 2),
+            lambda states, src: pick(states, (lengths(src) - 2).clamp(min=0)),
         ),
         Misconception(
             "one_late",
@@ -600,7 +660,7 @@ class ScriptedModel:
         lost = 4 + (token + 3 * said) % (self.n_words - 4)  # (B,): some word, never EOS
         lost = torch.where(token == PAD, EOS, lost)  # (B,)
         word = torch.where(token == before, plans[plan, said % plans.shape[1]], lost)  # (B,)
-        logits = 2.0 * F.one_hot(word, self.n_words) - 1.0  # (B, V)
+        logits = 0.001 * F.one_hot(word, self.n_words) - 10.5  # (B, V): a close race
         return logits, (plan, said + 1)
 
 
@@ -699,6 +759,18 @@ def stop_only_together(model, src, max_steps):
     return torch.stack(written, dim=1)  # (B, T)
 
 
+def eos_overwritten(model, src, max_steps):
+    state, token = model.start(src), torch.full_like(src[:, 0], BOS)
+    ended, written = torch.zeros_like(token, dtype=torch.bool), []
+    while len(written) < max_steps and not ended.all():
+        logits, state = model.step(state, token)  # (B, V)
+        token = logits.argmax(dim=-1)  # (B,)
+        ended = ended | (token == EOS)
+        token = token.masked_fill(ended, PAD)  # (B,)
+        written.append(token)
+    return torch.stack(written, dim=1)  # (B, T)
+
+
 def last_column_lost(model, src, max_steps):
     written = decoder_with()(model, src, max_steps)  # (B, T)
     all_ended = bool((written == EOS).any(dim=1).all())
@@ -725,7 +797,7 @@ talkers = ScriptedModel(
 )
 
 long_talkers = ScriptedModel(
-    plans=[[4 + t % 5 for t in range(60)] + [EOS], [7, 5, EOS] + [6] * 58], n_words=9
+    plans=[[4 + t % 36 for t in range(60)] + [EOS], [7, 5, EOS] + [6] * 58], n_words=40
 )
 
 greedy_decode = Exercise(
@@ -737,16 +809,23 @@ greedy_decode = Exercise(
     cases=(
         Case("one sentence that ends by itself", (talkers, ids([4, 2]), 6)),
         Case("two sentences, one ends earlier", (talkers, ids([4, 9, 2], [5, 2, 0]), 7)),
+        Case("the same two the other way round", (talkers, ids([5, 9, 2], [4, 2, 0]), 7)),
         Case("a sentence that max_steps cuts off", (talkers, ids([5, 2], [8, 2], [4, 2]), 5)),
         Case("one that ends at once", (talkers, ids([7, 2], [6, 2], [5, 2], [4, 2]), 8)),
         Case("a single step", (talkers, ids([6, 4, 2], [7, 2, 0]), 1)),
+        Case("one sentence, with PAD before EOS", (talkers, ids([9, 2]), 8)),
+        Case("one sentence, cut off after a PAD", (talkers, ids([9, 2]), 2)),
         Case("a model that says PAD before EOS", (talkers, ids([9, 2], [5, 2]), 8)),
+        Case("PAD before EOS, beside a longer sentence", (talkers, ids([9, 2], [8, 2]), 5)),
         Case("a model that says UNK and BOS before EOS", (talkers, ids([10, 2], [5, 2]), 8)),
         Case(
             "as many sentences as tokens, all of one kind",
             (talkers, ids([4, 6, 2], [4, 2, 0], [4, 9, 2]), 8),
         ),
-        Case("a sentence of 60 words", (long_talkers, ids([4, 2], [5, 2]), 100)),
+        Case(
+            "a sentence of 60 words, 40 words to choose from",
+            (long_talkers, ids([4, 2], [5, 2]), 100),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -790,6 +869,11 @@ greedy_decode = Exercise(
             decoder_with(write=lambda word, ended: word.masked_fill(ended, EOS)),
         ),
         Misconception(
+            "eos_overwritten",
+            "Your ids have PAD where EOS stands: PAD begins one column later.",
+            eos_overwritten,
+        ),
+        Misconception(
             "last_column_lost",
             "Your ids lack the last column, in which the last sentence ends.",
             last_column_lost,
@@ -811,7 +895,7 @@ greedy_decode = Exercise(
         Property(
             "steps_after_the_end",
             "how often the model is asked",
-            "The model is asked for more words after all sentences have ended.",
+            "The model is asked for words that are not needed.",
             asked_in_vain,
         ),
         Property(
@@ -932,6 +1016,10 @@ exact_match = Exercise(
             (ids([7, 4, 2], [7, 5, 2]), ids([1, 7, 4, 2], [1, 7, 4, 2])),
         ),
         Case(
+            "the same sizes, other words",
+            (ids([6, 4, 2], [6, 9, 2]), ids([1, 6, 5, 2], [1, 6, 9, 2])),
+        ),
+        Case(
             "two lengths, so there is padding",
             (
                 ids([6, 2, 0, 0], [5, 8, 9, 2], [5, 8, 4, 2]),
@@ -1002,13 +1090,28 @@ exact_match = Exercise(
             ),
         ),
         Case(
+            "PAD where EOS should stand",
+            (
+                ids([7, 4, 0, 2], [7, 4, 0, 0], [7, 4, 2, 0]),
+                ids([1, 7, 4, 2], [1, 7, 4, 2], [1, 7, 4, 2]),
+            ),
+        ),
+        Case(
+            "UNK for a word, and a word for UNK",
+            (ids([7, 3, 2], [7, 9, 2], [7, 3, 2]), ids([1, 7, 4, 2], [1, 7, 3, 2], [1, 7, 3, 2])),
+        ),
+        Case(
+            "the word 74 for the words 7 and 4",
+            (ids([74, 2, 0], [7, 4, 2]), ids([1, 7, 4, 2], [1, 7, 4, 2])),
+        ),
+        Case(
             "a batch of one sentence, and it is empty",
             (ids([2]), ids([1, 2])),
         ),
         Case("forty words, one of them wrong", one_wrong_in(40)),
         Case(
-            "ids above 16,777,216",
-            (ids([16777217, 2], [16777216, 2]), ids([1, 16777216, 2], [1, 16777216, 2])),
+            "ids above 2^53",
+            (ids([2**53 + 1, 2], [2**53, 2]), ids([1, 2**53, 2], [1, 2**53, 2])),
         ),
         Case("three hundred words, one of them wrong", one_wrong_in(300)),
         Case(

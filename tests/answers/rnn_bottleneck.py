@@ -129,8 +129,8 @@ def gru_by_slices(x, h, w_x, w_h, b_x, b_h):
 def gru_six_products(x, h, w_x, w_h, b_x, b_h):
     (x_r, x_z, x_n), (h_r, h_z, h_n) = w_x.chunk(3, 1), w_h.chunk(3, 1)
     (a_r, a_z, a_n), (b_r, b_z, b_n) = b_x.chunk(3), b_h.chunk(3)
-    r = 1 / (1 + torch.exp(-(x @ x_r + a_r + h @ h_r + b_r)))
-    z = 1 / (1 + torch.exp(-(x @ x_z + a_z + h @ h_z + b_z)))
+    r = 0.5 + 0.5 * torch.tanh((x @ x_r + a_r + h @ h_r + b_r) / 2)
+    z = 0.5 + 0.5 * torch.tanh((x @ x_z + a_z + h @ h_z + b_z) / 2)
     n = (x @ x_n + a_n + r * (h @ h_n + b_n)).tanh()
     return z * h + (1 - z) * n
 
@@ -671,11 +671,21 @@ NAMED = {
         "labels_filled_up": [lambda tgt: (tgt, F.pad(tgt[:, 1:], (0, 1)))],
     },
     "token_loss": {
+        "per_sentence": [
+            lambda logits, labels, pad=0: (
+                F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=pad, reduction="sum")
+                / len(labels)
+            )
+        ],
         "eos_left_out": [loss_without_eos, loss_masked_without_eos],
         "class_axis": [loss_of_wrong_axis],
         "wrong_gradient": [loss_as_new_tensor],
     },
     "gru_step": {
+        "wrong_gradient": [
+            gru(gate=lambda total: 1 / (1 + torch.exp(-total))),
+            gru(proposal=lambda x_n, h_n, r, h: 1 - 2 / (torch.exp(2 * (x_n + r * h_n)) + 1)),
+        ],
         "no_tanh": [gru(proposal=lambda x_n, h_n, r, h: x_n + r * h_n)],
         "no_sigmoid": [gru(gate=lambda total: total)],
         "reset_on_input": [
@@ -693,7 +703,7 @@ NAMED = {
         "filled_with_eos": [decoder(decode_filled_with_eos)],
         "pad_ends": [decoder(decode_pad_as_end)],
         "last_column_lost": [decode_break_before_append],
-        "one_column_of_pad": [decoder(decode_stop_late), decoder(decode_stop_on_pad)],
+        "one_column_of_pad": [decoder(decode_stop_late)],
         "changed_in_place": [decode_with_one_buffer, decode_pad_forced_in_place],
         "steps_after_the_end": [decode_all_then_tidy, decode_far_then_cut],
     },
@@ -724,6 +734,16 @@ def forcing_through_floats(tgt):
     return both[0].long(), both[1].long()
 
 
+def forcing_kept_by_sum():
+    """Keeps the results by shape and sum."""
+    kept = {}
+
+    def answer(tgt):
+        return kept.setdefault((tgt.shape, tgt.sum().item()), (tgt[:, :-1], tgt[:, 1:]))
+
+    return answer
+
+
 def forcing_of_ten_tokens(tgt):
     return tgt[:, :-1][:, :10], tgt[:, 1:][:, :10]
 
@@ -732,6 +752,24 @@ def loss_highest_of_all_subtracted(logits, labels, pad=0):
     powers = (logits - logits.max()).exp()
     p = powers / powers.sum(-1, keepdim=True)
     return -average(log_p_of_right(p.log(), labels), labels != pad)
+
+
+def loss_of_weighted_averages(logits, labels, pad=0):
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=pad, reduction="none")
+    n_words = (labels != pad).sum(1)
+    return (losses.sum(1) / n_words * n_words).sum() / n_words.sum()  # 0 / 0 in a row of padding
+
+
+def loss_weights_kept():
+    """Keeps the weights of the first call with each number of words."""
+    kept = {}
+
+    def answer(logits, labels, pad=0):
+        V = logits.shape[-1]
+        weights = kept.setdefault(V, (torch.arange(V) != pad).float())
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights)
+
+    return answer
 
 
 def loss_of_clamped(logits, labels, pad=0):
@@ -754,6 +792,33 @@ def gru_kept_by_size():
 
     def answer(x, h, *weights):
         return gru_cell(x, h, *kept.setdefault((x.shape, h.shape), weights))
+
+    return answer
+
+
+def gru_without_bias_at_first(x, h, w_x, w_h, b_x, b_h):
+    return gru_cell(x, h, w_x, w_h, b_x, b_h if h.any() else 0 * b_h)
+
+
+def gru_clamped_product(x, h, w_x, w_h, b_x, b_h):
+    d = h.shape[1]
+    from_x, from_h = x @ w_x + b_x, h @ w_h + b_h
+    r, z = torch.sigmoid(from_x[:, : 2 * d] + from_h[:, : 2 * d]).split(d, dim=1)
+    n = torch.tanh(from_x[:, 2 * d :] + r * from_h[:, 2 * d :].clamp(-20, 20))
+    return (1 - z) * n + z * h
+
+
+def last_of_bytes(states, src):
+    return states[(src.to(torch.uint8) != PAD).sum(1) - 1, torch.arange(len(src))]
+
+
+def last_kept_by_shape():
+    """Keeps the positions of the first call of each shape."""
+    kept = {}
+
+    def answer(states, src):
+        steps = kept.setdefault(src.shape, (src != PAD).sum(1) - 1)
+        return states[steps, torch.arange(len(src))]
 
     return answer
 
@@ -782,6 +847,68 @@ def decode_any_special_as_end(word, ended):
 
 def decode_fifty_steps(model, src, max_steps):
     return decoding.greedy_decode(model, src, min(max_steps, 50))
+
+
+class Reworded:
+    """A model whose logits went through `change`."""
+
+    def __init__(self, model, change):
+        self.model, self.change, self.start = model, change, model.start
+
+    def step(self, state, token):
+        logits, state = self.model.step(state, token)
+        return self.change(logits), state
+
+
+def decode_positive_logits(model, src, max_steps):
+    return decoding.greedy_decode(Reworded(model, torch.relu), src, max_steps)
+
+
+def decode_whole_logits(model, src, max_steps):
+    return decoding.greedy_decode(Reworded(model, torch.Tensor.long), src, max_steps)
+
+
+def decode_without_pad_columns(model, src, max_steps):
+    ids = decoding.greedy_decode(model, src, max_steps)
+    return ids[:, (ids != PAD).any(dim=0)]
+
+
+def decode_into_kept_memory():
+    """Returns the same memory for all results of one shape."""
+    kept = {}
+
+    def answer(model, src, max_steps):
+        ids = decoding.greedy_decode(model, src, max_steps)
+        return kept.setdefault(ids.shape, ids).copy_(ids)
+
+    return answer
+
+
+def match_pad_as_end(predicted, tgt):
+    def sentence(row):
+        ends = [t for t, word in enumerate(row) if word in (EOS, PAD)]
+        return row[: ends[0]] if ends else None
+
+    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
+    return torch.tensor([sentence(said) == sentence(true) for said, true in rows])
+
+
+def match_any_word_for_unknown(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return ((said == labels) | (labels == PAD) | (labels == 3)).all(1)
+
+
+def match_unknown_for_any_word(predicted, tgt):
+    said, labels = same_width(predicted, tgt)
+    return ((said == labels) | (labels == PAD) | ((said == 3) & (labels != EOS))).all(1)
+
+
+def match_joined_ids(predicted, tgt):
+    def text(row):
+        return "".join(map(str, row[: row.index(EOS)])) if EOS in row else None
+
+    rows = zip(predicted.tolist(), tgt[:, 1:].tolist(), strict=True)
+    return torch.tensor([text(said) == text(true) for said, true in rows])
 
 
 def match_nine_of_ten(predicted, tgt):
@@ -925,6 +1052,7 @@ UNNAMED = {
     "teacher_forcing": [
         forcing_without_last_label,
         forcing_through_floats,
+        forcing_kept_by_sum(),
         forcing_of_ten_tokens,
         lambda tgt: (tgt[:, 1:], tgt),
         lambda tgt: (tgt[:, :-1].flip(1), tgt[:, 1:].flip(1)),
@@ -938,6 +1066,8 @@ UNNAMED = {
         loss_one_hot_times_log,
         loss_logs_in_loops,
         loss_highest_of_all_subtracted,
+        loss_of_weighted_averages,
+        loss_weights_kept(),
         loss_of_clamped,
         loss_axis_by_size,
         loss_softmax_without_dim,
@@ -970,6 +1100,8 @@ UNNAMED = {
         gru_weights_turned,
         gru_by_linear,
         gru_kept_by_size(),
+        gru_without_bias_at_first,
+        gru_clamped_product,
         lambda x, h, w_x, w_h, b_x, b_h: torch.gru_cell(x, h, w_x, w_h, b_x, b_h),
         lambda x, h, *weights: h,
     ],
@@ -978,6 +1110,8 @@ UNNAMED = {
         last_reshaped,
         last_where_eos,
         last_counted_down,
+        last_of_bytes,
+        last_kept_by_shape(),
         last_not_zero,
         last_of_two_at_least,
         last_axis_by_size,
@@ -988,6 +1122,11 @@ UNNAMED = {
     "greedy_decode": [
         decode_ended_as_integers,
         decoder(decode_any_special_as_end),
+        decoder(decode_stop_on_pad),
+        decode_positive_logits,
+        decode_whole_logits,
+        decode_without_pad_columns,
+        decode_into_kept_memory(),
         decode_fifty_steps,
         decode_second_best,
         decode_counting_ends,
@@ -999,6 +1138,10 @@ UNNAMED = {
         match_pad_on_both_sides,
         match_all_but_eos,
         match_without_pad,
+        match_pad_as_end,
+        match_any_word_for_unknown,
+        match_unknown_for_any_word,
+        match_joined_ids,
         match_nine_of_ten,
         match_ten_tokens,
         match_as_floats,
