@@ -665,6 +665,16 @@ def test_row_of_large_inputs_is_shown():
     assert not any(label.startswith("row") for label, _ in check("token_loss", half).facts)
 
 
+@pytest.mark.parametrize("place, shown", [(0, "0 … 23 …"), (50, "… 38 … 61 …"), (99, "… 76 … 99")])
+def test_long_row_is_shown_around_what_is_wrong(place, shown):
+    ids = diagnosis.ids_around(list(range(100)), place).split()
+    numbers = [int(word) for word in ids if word != "…"]
+    assert numbers == list(range(numbers[0], numbers[0] + 24)) and place in numbers
+    dots = ["…"] * (ids[0] == "…"), ["…"] * (ids[-1] == "…")
+    assert " ".join([*dots[0], str(numbers[0]), "…", str(numbers[-1]), *dots[1]]) == shown
+    assert diagnosis.ids_around([5, 6], 1) == "5 6"
+
+
 def test_numbers_of_an_input_are_rounded_but_never_away():
     numbers = torch.tensor([[0.1, 1e-6, 0.00012346], [10001.0, -2.34567, torch.inf]])
     assert diagnosis.listed(numbers) == "[[0.1, 1e-06, 0.0001235], [10001.0, -2.3457, inf]]"

@@ -21,6 +21,7 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts
 # A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 FEW_IDS, FEW_NUMBERS = 16, 12  # tensors up to this size are shown in full
+ROW_IDS = 24  # of a row of ids that is not shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 # How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
 # truth values, which often agree by chance.
@@ -81,10 +82,18 @@ class Trial:
             if not value.is_floating_point() and value.shape[:1] == wrong.shape[:1]
         ]
         if not all(is_small(table) for _, table in tables):
-            row = wrong.nonzero()[0, 0].item()
-            ids = [f"{name} {' '.join(map(str, table[row].tolist()))}" for name, table in tables]
+            row, *column = wrong.nonzero()[0].tolist()
+            place = column[0] if column else 0
+            ids = [f"{name} {ids_around(table[row].tolist(), place)}" for name, table in tables]
             rows += ((f"row {row}", readable(" | ".join(ids))),)
         return self.facts(*rows)
+
+
+def ids_around(ids: list[int], place: int) -> str:
+    """A row of ids; of a long one those around a place, with dots for what is left out."""
+    first = max(0, min(place - ROW_IDS // 2, len(ids) - ROW_IDS))
+    shown = [str(i) for i in ids[first : first + ROW_IDS]]
+    return " ".join(["…"] * (first > 0) + shown + ["…"] * (first + ROW_IDS < len(ids)))
 
 
 def stub_left_in(trial: Trial) -> Finding | None:
