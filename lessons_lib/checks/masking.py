@@ -53,6 +53,7 @@ causal_mask = Exercise(
         Case("seven tokens", (7,)),
         Case("300 tokens", (300,)),
         Case("four tokens, after a longer mask", (4,)),
+        Case("seven tokens again", (7,)),
     ),
     misconceptions=(
         Misconception(
@@ -108,12 +109,14 @@ padding_mask = Exercise(
     oracle=count_positions,
     cases=(
         Case("the example: two lengths, four positions", (torch.tensor([2, 4]), 4)),
+        Case("both sentences have three tokens", (torch.tensor([3, 3]), 4)),
         Case("one sentence of two tokens, padded to five", (torch.tensor([2]), 5)),
         Case("three lengths", (torch.tensor([4, 1, 3]), 6)),
         Case("one sentence fills all positions", (torch.tensor([2, 7, 5, 6]), 7)),
         Case("as many sentences as positions", (torch.tensor([3, 1, 2]), 3)),
         Case("no sentence fills all positions", (torch.tensor([1, 2]), 9)),
-        Case("300 positions", (torch.tensor([299, 1, 300, 257]), 300)),
+        Case("600 positions", (torch.tensor([599, 1, 600, 257]), 600)),
+        Case("twenty sentences", (torch.arange(1, 21), 20)),
         Case("a single position, after a longer mask", (torch.tensor([1, 1]), 1)),
     ),
     misconceptions=(
@@ -141,6 +144,16 @@ padding_mask = Exercise(
             "one_too_few",
             "Your mask allows one token too few: the last real one is blocked.",
             lambda lengths, T: count_positions(lengths - 1, T),
+        ),
+        Misconception(
+            "last_positions",
+            "Your mask allows the last positions of a sentence; padding stands behind.",
+            lambda lengths, T: count_positions(lengths, T).flip(-1),
+        ),
+        Misconception(
+            "longest_sentence",
+            "Your mask is as wide as the longest sentence; it should be T wide.",
+            lambda lengths, T: count_positions(lengths, int(lengths.max())),
         ),
         Misconception(
             "copied_for_queries",
@@ -209,6 +222,21 @@ def blocked_above_zero(answer) -> Facts | None:
     )
 
 
+def sum_not_one(answer) -> Facts | None:
+    """The weights of a row sum to almost 1: something small was added to the denominator."""
+    scores, mask = own_keys
+    sums = answer(scores, mask).double().sum(dim=-1)  # (T_q,)
+    wrong = (sums - 1).abs() > 2e-5
+    if not wrong.any():
+        return None
+    row = wrong.nonzero()[0].item()
+    return (
+        ("where", f"weights[{row}].sum()"),
+        ("expected", "1.000000"),
+        ("got", f"{sums[row].item():.6f}"),
+    )
+
+
 def nan_in_gradient(answer) -> Facts | None:
     """The gradient that reaches scores with a fully masked row holds NaN."""
     gradient, _ = gradients(answer, dead_row)
@@ -228,6 +256,8 @@ example = (torch.tensor([[1.0, 1.0, 9.0], [1.0, 1.0, 9.0]]), truths("110", "000"
 dead_sentence = (normal(5, 3, 2, 4), truths("1100", "0000", "1111")[:, None, :])
 high_key = torch.tensor([[1.0, 2.0, 1e4], [900.0, 1.0, 3.0]])
 both_ends = torch.tensor([[10000.0, 9900.0, 9800.0], [-10000.0, -9900.0, -9800.0]])
+near_ties = torch.tensor([[10000.0, 9999.0, 9998.0], [-10000.0, -9999.0, -10000.0]])
+long_rows = torch.stack([torch.arange(300) < 256, normal(9, 300) > 0])  # (2, 300)
 far_below = torch.tensor([[10000.0, -10000.0]])
 far_rows = (
     torch.tensor([[10000.0, -10000.0, 9000.0], [1.0, 2.0, 10000.0], [10000.0, 1.0, 2.0]]),
@@ -243,6 +273,7 @@ masked_softmax = Exercise(
     cases=(
         Case("nothing is blocked", (normal(0, 2, 4), truths("1111", "1111"))),
         Case("each query has its own keys", own_keys),
+        Case("other scores, other keys", (normal(10, 3, 5), truths("01110", "10000", "00111"))),
         Case(
             "a padding mask that broadcasts over queries",
             (normal(2, 2, 3, 4), truths("1100", "1110")[:, None, :]),
@@ -258,9 +289,10 @@ masked_softmax = Exercise(
         ),
         Case("scores that are all 0", (torch.zeros(2, 3), truths("111", "110"))),
         Case("scores near 10,000, and near -10,000", (both_ends, truths("111", "111"))),
+        Case("scores of 10,000 that differ by 1", (near_ties, truths("111", "111"))),
         Case("a blocked key with a very high score", (high_key, truths("110", "011"))),
         Case("a blocked key scores 10,000, the other one -10,000", (far_below, truths("01"))),
-        Case("300 keys", (normal(8, 2, 300), normal(9, 2, 300) > 0)),
+        Case("300 keys, the first query may attend to 256", (normal(8, 2, 300), long_rows)),
         Case("the example: the second row is fully masked", example),
         Case("one query may attend to nothing", dead_row),
         Case("one sentence may attend to nothing", dead_sentence),
@@ -274,7 +306,7 @@ masked_softmax = Exercise(
         ),
         *several(
             "not_low_enough",
-            "Your blocked scores are not low enough: an allowed one is lower.",
+            "Your blocked scores are not low enough: an allowed one is as low or lower.",
             *(filled(low, again=again) for low in (-10.0, -100.0, -1e4) for again in (False, True)),
         ),
         *several(
@@ -329,6 +361,12 @@ masked_softmax = Exercise(
             blocked_above_zero,
         ),
         Property(
+            "sum_not_one",
+            "the sum of the weights of a row",
+            "Your weights of a row do not sum to 1, but to almost 1.",
+            sum_not_one,
+        ),
+        Property(
             "nan_gradient",
             "the gradient that flows back to the scores, with a fully masked row",
             "The weights are right, but the gradient of the scores is NaN.",
@@ -355,6 +393,8 @@ def blocked_if_either(future, padding):
     return torch.tensor(rows)  # (B, T_q, T_k)
 
 
+square = truths("011", "001", "000")
+
 combine_masks = Exercise(
     id="combine_masks",
     lesson=4,
@@ -363,15 +403,24 @@ combine_masks = Exercise(
     oracle=blocked_if_either,
     cases=(
         Case("the example: two sentences, two tokens", (truths("01", "00"), truths("00", "01"))),
-        Case("one sentence, no padding", (truths("011", "001", "000"), truths("000"))),
-        Case("two sentences, one is padded", (truths("011", "001", "000"), truths("000", "001"))),
+        Case("one sentence, no padding", (square, truths("000"))),
+        Case("one sentence, padded", (square, truths("001"))),
+        Case("two sentences, one is padded", (square, truths("000", "001"))),
+        Case("a sentence that is all padding", (square, truths("011", "111"))),
+        Case("the future blocks a whole row", (truths("1111", "0001"), truths("0000", "0001"))),
+        Case(
+            "more keys than queries, padding in front and in the middle",
+            (truths("000011", "000001"), truths("110000", "001100")),
+        ),
         Case(
             "more queries than keys",
             (truths("0111", "0011", "0001", "0000", "1000"), truths("0011", "0001", "0000")),
         ),
+        Case("a single query", (truths("0010"), truths("0001", "1000", "0000"))),
+        Case("a single key", (truths("0", "1"), truths("0", "1", "0"))),
         Case(
             "as many sentences as tokens",
-            (truths("011", "001", "000"), truths("011", "000", "001")),
+            (square, truths("011", "000", "001")),
         ),
         Case(
             "300 keys, twenty queries",
@@ -456,6 +505,8 @@ to_mha_mask = Exercise(
         Case("one sentence, one head", (mha_two[:1], 1)),
         Case("one sentence, three heads", (mha_two[:1], 3)),
         Case("two sentences, three heads", (mha_two, 3)),
+        Case("two other sentences, three heads", (mha_two.flip(2), 3)),
+        Case("and two others", (mha_two.flip(1), 3)),
         Case("three sentences, two heads", mha_three),
         Case("sentences, heads, queries and keys: three each", (normal(8, 3, 3, 3) > 0, 3)),
         Case("sixteen heads, 100 keys", (normal(9, 2, 4, 100) > 0, 16)),
@@ -508,31 +559,38 @@ to_mha_mask = Exercise(
 
 @dataclass(eq=False, repr=False, slots=True)
 class Suspect:
-    """A layer x (T, d) → (T, d) that sums up what its mask allows. Starts in training mode.
+    """A layer x (T, d) → (T, d) that adds up vectors. It starts in training mode.
 
-    `mask` (T, T) says who attends to whom, or (d, T, T), for each of the d numbers of a vector;
-    `in_training` is another one for training mode. With `dropout` the outputs are random in
-    training mode, as with nn.Dropout. A `centred` layer takes off each vector's mean first, as
-    layer norm does. One that `compares` weighs vectors by a softmax over their dot products. A
-    shorter x uses the mask's corner.
+    `weights` (T, T) says how much of which vector goes into which output, or (d, T, T), for each of
+    the d numbers of a vector; `in_training` are others for training mode. With `dropout` the
+    outputs are random in training mode, as with nn.Dropout. `leak` makes something else of what
+    later positions contribute. A `centred` layer takes off each vector's mean first, as layer norm
+    does. One that `compares` weighs vectors by a softmax over their dot products. `offset` is added
+    to all outputs.
     """
 
-    mask: torch.Tensor
+    weights: torch.Tensor
     in_training: torch.Tensor | None = None
     dropout: bool = False
+    leak: Callable | None = None
     centred: bool = False
     compares: bool = False
+    offset: float = 0.0
     training: bool = True
 
     def __eq__(self, other):  # whatever its mode
-        return isinstance(other, Suspect) and torch.equal(self.mask, other.mask)
+        return isinstance(other, Suspect) and torch.equal(self.weights, other.weights)
 
     def __repr__(self):
-        notes = [leaks_of(self.mask)]
+        notes = [leaks_of(self.weights)]
+        if self.leak is not None:
+            notes.append(f"leaks {self.leak.__name__.replace('_', ' ')}")
         if self.in_training is not None:
             notes.append(f"in training mode {leaks_of(self.in_training)}")
         if self.dropout:
             notes.append("dropout in training mode")
+        if self.offset:
+            notes.append(f"adds {self.offset:g}")
         return f"Suspect({'; '.join(notes)})"
 
     def train(self, mode=True):
@@ -546,21 +604,47 @@ class Suspect:
 
     def __call__(self, x):
         other = self.training and self.in_training is not None
-        mask = (self.in_training if other else self.mask)[..., : len(x), : len(x)]
+        weights = self.in_training if other else self.weights
+        if len(x) != weights.shape[-1]:
+            raise ValueError(f"this layer takes {weights.shape[-1]} vectors, got {len(x)}")
         seen = x - x.mean(dim=1, keepdim=True) if self.centred else x  # (T, d)
         if self.compares:
-            out = (seen @ seen.T).masked_fill(mask == 0, -torch.inf).softmax(dim=-1) @ seen
+            out = (seen @ seen.T).masked_fill(weights == 0, -torch.inf).softmax(dim=-1) @ seen
+        elif self.leak is not None:
+            out = weights.tril() @ seen + self.leak(seen, weights.triu(1))
+        elif weights.dim() == 3:
+            out = (weights @ seen.T[:, :, None])[:, :, 0].T
         else:
-            share = torch.arange(1.0, len(x) + 1)  # (T,): unequal, so that nothing cancels
-            by_number = (mask * share).expand(x.shape[1], -1, -1)  # (d, T, T)
-            out = (by_number @ seen.T[:, :, None])[:, :, 0].T  # (T, d)
+            out = weights @ seen  # (T, d)
+        out = out + self.offset if self.offset else out
         return out * (torch.rand_like(out) + 0.5) if self.training and self.dropout else out
 
 
-def leaks_of(mask):
+def products(seen, ahead):
+    """Each later number times the position's own one."""
+    return seen * (ahead @ seen)
+
+
+def negative_vectors(seen, ahead):
+    """Later vectors, but only those whose numbers are all below 0."""
+    return ahead @ (seen * (seen < 0).all(dim=1, keepdim=True))
+
+
+def signs(seen, ahead):
+    """The signs of later numbers."""
+    return ahead @ seen.sign()
+
+
+def pairs_ahead(weights):
+    """Who takes in something of a later position: (T, T) bool."""
+    T = weights.shape[-1]
+    return (weights != 0).view(-1, T, T).any(dim=0).triu(1)
+
+
+def leaks_of(weights):
     """In words which positions attend to later ones: "causal, but 3 attends to 4"."""
-    T = mask.shape[-1]
-    leaks = (mask != 0).view(-1, T, T).any(dim=0).triu(1).nonzero().tolist()
+    T = weights.shape[-1]
+    leaks = pairs_ahead(weights).nonzero().tolist()
     if not leaks:
         return "causal"
     if len(leaks) == T * (T - 1) // 2 > 1:
@@ -568,72 +652,58 @@ def leaks_of(mask):
     return "causal, but " + " and ".join(f"{query} attends to {key}" for query, key in leaks)
 
 
-def renew(future):
-    """Other vectors, at random."""
-    return torch.randn_like(future)
+def read_inside(model, x):
+    """What no answer can do: read the weights that the model uses."""
+    leaking = pairs_ahead(model.weights).any(dim=1).nonzero()[:, 0]
+    return leaking[0] if len(leaking) else torch.tensor(len(x))
 
 
-def add_one(future):
-    return future + 1.0
+def notices(model, x, watched, part):
+    """Whether in twenty trials an output moves when other vectors stand in a part of x."""
+    for _ in range(20):
+        one = torch.randn_like(x)
+        other = one.clone()
+        other[part] = torch.randn_like(x[part])
+        if not torch.equal(model(one)[watched], model(other)[watched]):
+            return True
+    return False
 
 
-def leak_search(
-    change=renew,
-    first=lambda t: t + 1,
-    end=lambda t: None,
-    training=False,
-    keep=min,
-    no_leak=lambda T: T,
-):
-    """A search that changes positions first(t) … end(t) − 1, and keeps one of those it finds."""
+def everything_behind(t, T):
+    return slice(t + 1, T)
+
+
+def leak_search(part=everything_behind, training=False, order=iter, no_leak=lambda T: T):
+    """A search that changes a part of x for each position t, and stops where t notices it."""
 
     def search(model, x):
         model.train(training)
-        before, found = model(x), []
-        for t in range(len(x)):
-            changed = x.clone()
-            changed[first(t) : end(t)] = change(x[first(t) : end(t)])
-            if not torch.equal(model(changed)[t], before[t]):
-                found.append(t)
-        return torch.tensor(keep(found, default=no_leak(len(x))))
+        T = len(x)
+        found = (t for t in order(range(T)) if notices(model, x, t, part(t, T)))
+        return torch.tensor(next(found, no_leak(T)))
 
     return search
 
 
-def change_every_future(model, x):
-    """In evaluation mode, renew everything behind a position, and see whether it moves."""
-    return leak_search()(model, x)
-
-
-def source_of_the_leak(change):
+def source_of_the_leak(model, x):
     """The first position whose change moves an output before it."""
-
-    def search(model, x):
-        model.eval()
-        before = model(x)
-        for t in range(len(x)):
-            changed = x.clone()
-            changed[t] = change(x[t])
-            if not torch.equal(model(changed)[:t], before[:t]):
-                return torch.tensor(t)
-        return torch.tensor(len(x))
-
-    return search
+    model.eval()
+    found = (t for t in range(len(x)) if notices(model, x, slice(t), slice(t, t + 1)))
+    return torch.tensor(next(found, len(x)))
 
 
 def triangle(T, entries):
-    """A causal mask (T, T) of numbers, but for some entries {(query, key): number}."""
-    mask = torch.ones(T, T).tril()
+    """Causal weights (T, T) of 1, but for some entries {(query, key): number}."""
+    weights = torch.ones(T, T).tril()
     for pair, number in entries.items():
-        mask[pair] = number
-    return mask
+        weights[pair] = number
+    return weights
 
 
-changes = (renew, add_one)
-tight, five = triangle(5, {}), triangle(5, {(1, 3): 1})
+three, tight, five = triangle(3, {}), triangle(4, {}), triangle(5, {(1, 3): 1})
 used, trained = triangle(6, {(2, 5): 1, (4, 5): 1}), triangle(6, {(1, 0): 0})
-in_the_last_number = torch.stack([tight, tight, triangle(5, {(2, 4): 1})])  # (d, T, T)
-difference = triangle(6, {(2, 4): 1 / 5, (2, 5): -1 / 6})  # times the shares 5 and 6: 1 and −1
+far = triangle(6, {(1, 4): 1, (4, 5): 1})
+in_the_last_number = torch.stack([tight, tight, triangle(4, {(1, 3): 1})])  # (d, T, T)
 whole_numbers = torch.tensor([[3.0, 1.0], [2.0, 6.0], [0.0, 4.0], [5.0, 3.0], [1.0, 7.0]])
 
 first_leak = Exercise(
@@ -641,35 +711,40 @@ first_leak = Exercise(
     lesson=4,
     signature="first_leak(model, x (T, d)) → position ()",
     returns=("position",),
-    oracle=change_every_future,
+    oracle=read_inside,
     cases=(
-        Case("the example", (Suspect(truths("100", "111", "111")), torch.ones(3, 2))),
+        Case("the example", (Suspect(truths("100", "111", "111").float()), torch.ones(3, 2))),
         Case("every position attends to all", (Suspect(torch.ones(4, 4)), normal(10, 4, 2))),
-        Case("no leak: the answer is T", (Suspect(tight), normal(11, 5, 3))),
+        Case("no leak: the answer is T", (Suspect(tight), normal(11, 4, 3))),
         Case(
             "one position: nothing stands behind it", (Suspect(torch.ones(1, 1)), normal(9, 1, 4))
         ),
         Case(
             "a leak from the next position",
-            (Suspect(triangle(7, {(3, 4): 1, (5, 6): 1})), normal(12, 7, 2)),
-        ),
-        Case(
-            "a leak from farther away",
-            (Suspect(triangle(6, {(1, 4): 1, (4, 5): 1})), normal(13, 6, 3)),
+            (Suspect(triangle(7, {(2, 3): 1, (5, 6): 1})), normal(12, 7, 2)),
         ),
         Case(
             "the first leak is neither the nearest nor the farthest",
             (Suspect(triangle(7, {(1, 5): 1, (3, 4): 1, (4, 6): 1})), normal(18, 7, 2)),
         ),
+        Case("a leak from farther away", (Suspect(far), normal(13, 6, 3))),
+        Case("the same layer, and all vectors are 0", (Suspect(far), torch.zeros(6, 3))),
         Case(
             "a leak into the last position but one",
             (Suspect(triangle(4, {(2, 3): 1})), normal(16, 4, 2)),
         ),
-        Case("a faint leak", (Suspect(triangle(8, {(2, 6): 1e-4})), normal(17, 8, 3))),
-        Case("all vectors are 0", (Suspect(five), torch.zeros(5, 2))),
+        Case("another mask in training mode", (Suspect(used, trained), normal(14, 6, 2))),
+        Case(
+            "a leak in training mode only",
+            (Suspect(three, triangle(3, {(0, 2): 1})), normal(22, 3, 2)),
+        ),
+        Case(
+            "no leak, but dropout in training mode",
+            (Suspect(three, dropout=True), normal(15, 3, 2)),
+        ),
         Case(
             "only the last number of each vector leaks",
-            (Suspect(in_the_last_number), normal(19, 5, 3)),
+            (Suspect(in_the_last_number), normal(19, 4, 3)),
         ),
         Case(
             "vectors are weighed by a softmax",
@@ -677,7 +752,7 @@ first_leak = Exercise(
         ),
         Case(
             "vectors are weighed by a softmax, no leak",
-            (Suspect(tight, compares=True), normal(21, 5, 2)),
+            (Suspect(three, compares=True), normal(21, 3, 2)),
         ),
         Case(
             "each vector's mean is taken off first: adding 1 to all its numbers shows nothing",
@@ -685,65 +760,85 @@ first_leak = Exercise(
         ),
         Case(
             "the difference of two later vectors leaks",
-            (Suspect(difference), torch.arange(12.0).view(6, 2)),
+            (Suspect(triangle(6, {(2, 4): 1, (2, 5): -1})), torch.arange(12.0).view(6, 2)),
         ),
-        Case("another mask in training mode", (Suspect(used, trained), normal(14, 6, 2))),
-        Case("a leak in training mode only", (Suspect(tight, five), normal(22, 5, 2))),
         Case(
-            "no leak, but dropout in training mode",
-            (Suspect(tight, dropout=True), normal(15, 5, 2)),
+            "a ten-thousandth leaks, beside outputs of 100",
+            (Suspect(triangle(5, {(1, 4): 1e-4}), offset=100.0), normal(17, 5, 3)),
         ),
-        Case("40 positions", (Suspect(triangle(40, {(7, 38): 1})), normal(23, 40, 2))),
+        Case(
+            "position 1 times position 3: while one is 0, nothing shows",
+            (Suspect(five, leak=products), torch.zeros(5, 2)),
+        ),
+        Case(
+            "only a vector whose numbers are all below 0 leaks",
+            (Suspect(five, leak=negative_vectors), torch.ones(5, 2)),
+        ),
+        Case(
+            "a sign leaks: as long as it stays the same, nothing shows",
+            (Suspect(triangle(4, {(1, 2): 1}), leak=signs), torch.ones(4, 1)),
+        ),
+        Case(
+            "the same, from the last position to the first",
+            (Suspect(triangle(3, {(0, 2): 1}), leak=signs), torch.ones(3, 1)),
+        ),
+        Case(
+            "only a vector whose numbers are all below 0 leaks, four positions",
+            (Suspect(triangle(4, {(1, 2): 1}), leak=negative_vectors), torch.zeros(4, 2)),
+        ),
+        Case("twenty positions", (Suspect(triangle(20, {(8, 18): 1})), normal(23, 20, 2))),
     ),
     misconceptions=(
-        *several(
+        Misconception(
             "always_0",
-            "Your answer is 0 for every model, as if whatever is changed were a leak.",
-            *(leak_search(change, first=lambda t: t) for change in changes),
+            "Your answer is 0 for every model, with a leak or without.",
+            leak_search(lambda t, T: slice(t, T)),
         ),
-        *several(
+        Misconception(
             "training_mode",
             "Your answers are those of training mode; call model.eval() first.",
-            *(leak_search(change, training=True) for change in changes),
+            leak_search(training=True),
         ),
-        *several(
+        Misconception(
             "only_the_next",
             "Your answers are those of a test that changes the next position only.",
-            *(leak_search(change, end=lambda t: t + 2) for change in changes),
+            leak_search(lambda t, T: slice(t + 1, t + 2)),
         ),
-        *several(
+        Misconception(
+            "only_the_last",
+            "Your answers are those of a test that changes the last position only.",
+            leak_search(lambda t, T: slice(max(t + 1, T - 1), T)),
+        ),
+        Misconception(
             "skips_the_next",
             "Your answers are those of a test that leaves the next position as it is.",
-            *(leak_search(change, first=lambda t: t + 2) for change in changes),
+            leak_search(lambda t, T: slice(t + 2, T)),
         ),
-        *several(
+        Misconception(
             "the_source",
             "Your answer is the position that was changed; the one that moved is wanted.",
-            *map(source_of_the_leak, changes),
+            source_of_the_leak,
         ),
         *several(
             "no_leak_is_T",
             "Without a leak the answer is T, the number of positions.",
-            *(
-                leak_search(change, no_leak=no_leak)
-                for change in changes
-                for no_leak in (lambda T: T - 1, lambda T: -1)
-            ),
+            leak_search(no_leak=lambda T: T - 1),
+            leak_search(no_leak=lambda T: -1),
         ),
-        *several(
+        Misconception(
             "the_last_leak",
             "Your answer is the last position that leaks; the first is wanted.",
-            *(leak_search(change, keep=max) for change in changes),
+            leak_search(order=reversed),
         ),
     ),
     hints=(
         "What may a position depend on? Change everything else, and watch that position only.",
-        "For each position t in turn: copy x, put random numbers in place of all that stands behind"
-        " t, and compare the output at t with what it was. And in which mode does a model answer"
+        "For each position t in turn, twenty times: random vectors, and the same ones with others"
+        " behind t. Is the output at t the same for both? And in which mode does a model answer"
         " the same twice?",
-        "First model.eval() and before = model(x). In the loop: changed = x.clone(), then"
-        " changed[t + 1:] = torch.randn_like(changed[t + 1:]), and if model(changed)[t] differs"
-        " from before[t], t is the answer, as torch.tensor(t). After the loop it is"
+        "First model.eval(). In the two loops: one = torch.randn_like(x); other = one.clone();"
+        " other[t + 1:] = torch.randn_like(x[t + 1:]); and if model(one)[t] and model(other)[t] are"
+        " not torch.equal, t is the answer, as torch.tensor(t). After the loops it is"
         " torch.tensor(len(x)).",
     ),
 )

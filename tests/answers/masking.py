@@ -5,6 +5,7 @@ them, with the name that each must get. UNNAMED: wrong answers that make no know
 once; they must fail, and none may be given a name.
 """
 
+import copy
 import warnings
 
 import numpy as np
@@ -93,6 +94,22 @@ def padding_all_real(lengths, T):
     return torch.ones(len(lengths), 1, T, dtype=torch.bool)
 
 
+KEPT = {}
+
+
+def padding_by_sizes_and_sum(lengths, T):
+    key = (len(lengths), T, int(lengths.sum()))
+    return KEPT.setdefault(key, padding_compared(lengths, T)).clone()
+
+
+BUFFERS = {}
+
+
+def padding_in_a_buffer(lengths, T):
+    buffer = BUFFERS.setdefault((len(lengths), T), torch.zeros(len(lengths), 1, T) > 0)
+    return buffer.copy_(padding_compared(lengths, T))
+
+
 def padding_flat(lengths, T):
     return (torch.arange(T) < lengths[:, None]).flatten()
 
@@ -156,6 +173,22 @@ def softmax_by_exp_of_filled(scores, mask):
 def softmax_by_logsumexp(scores, mask):
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return (filled - filled.logsumexp(-1, keepdim=True)).exp() * mask
+
+
+def softmax_log(scores, mask):
+    low = scores.masked_fill(~mask, torch.finfo(scores.dtype).min / 2)
+    return low.log_softmax(-1).exp().masked_fill(~mask, 0)
+
+
+def softmax_plus_something(scores, mask):
+    filled = scores.masked_fill(~mask, -1e9)
+    e = (filled - filled.amax(-1, keepdim=True)).exp() * mask
+    return e / (e.sum(-1, keepdim=True) + 1e-4)
+
+
+def softmax_alive_by_small_count(scores, mask):
+    alive = mask.sum(-1, keepdim=True, dtype=torch.uint8) > 0  # 256 keys count as 0
+    return masking.masked_softmax(scores, mask & alive)
 
 
 def softmax_clamped(scores, mask):
@@ -298,6 +331,36 @@ def blocked_transposed(future, padding):
     return future.T[:1] | padding[:, None, :]
 
 
+def blocked_but_open_rows(future, padding):
+    blocked = blocked_or(future, padding)
+    return blocked & ~blocked.all(dim=-1, keepdim=True)
+
+
+def blocked_by_some_padding(future, padding):
+    return blocked_or(future, padding & ~padding.all(dim=-1, keepdim=True))
+
+
+def blocked_in_place(future, padding):
+    blocked = padding[:, None].expand(-1, len(future), -1).contiguous()  # no copy of one query
+    blocked |= future
+    return blocked
+
+
+def blocked_in_place_of_one(future, padding):
+    blocked = future[None].expand(len(padding), -1, -1).contiguous()  # no copy for one sentence
+    blocked |= padding[:, None]
+    return blocked
+
+
+def blocked_squeezed(future, padding):
+    blocked = blocked_or(future, padding)
+    return blocked.squeeze(1) if len(future) == 1 else blocked
+
+
+def blocked_behind_the_first_padding(future, padding):
+    return future | (padding.int().cumsum(-1) > 0)[:, None]
+
+
 def blocked_nothing(future, padding):
     return torch.zeros(len(padding), *future.shape, dtype=torch.bool)
 
@@ -326,6 +389,11 @@ def mha_by_kron(mask, n_heads):
     return torch.cat([(~one)[None].repeat(n_heads, 1, 1) for one in mask])
 
 
+def mha_in_a_buffer(mask, n_heads):
+    wanted = mha_interleaved(mask, n_heads)
+    return BUFFERS.setdefault(("mha", *wanted.shape), wanted).copy_(wanted)
+
+
 def mha_all_blocked(mask, n_heads):
     return torch.ones(len(mask) * n_heads, *mask.shape[1:], dtype=torch.bool)
 
@@ -341,30 +409,36 @@ def mha_shifted(mask, n_heads):
 # --- first_leak -----------------------------------------------------------------------------------
 
 
-def leak_with_new_numbers(model, x):
+def other_behind(t, x):
+    """Random vectors, and the same with others behind position t."""
+    one = torch.randn_like(x)
+    other = one.clone()
+    other[t + 1 :] = torch.randn_like(x[t + 1 :])
+    return one, other
+
+
+def leak_with_own_generator(model, x):
     model.eval()
-    before = model(x)
-    for t in range(x.shape[0]):
-        changed = torch.cat([x[: t + 1], torch.randn_like(x[t + 1 :])])
-        if (model(changed)[t] != before[t]).any():
-            return torch.tensor(t)
+    generator = torch.Generator().manual_seed(5)
+    for t in range(len(x) - 1):
+        for _ in range(24):
+            one = torch.randn(x.shape, generator=generator)
+            behind = torch.randn(len(x) - t - 1, x.shape[1], generator=generator)
+            changed = torch.cat([one[: t + 1], behind])
+            if (model(changed)[t] != model(one)[t]).any():
+                return torch.tensor(t)
     return torch.tensor(x.shape[0])
-
-
-def leak_by_gradient(model, x):
-    jacobian = torch.autograd.functional.jacobian(model.eval(), x)  # (T, d, T, d)
-    seen = (jacobian != 0).any(dim=3).any(dim=1)  # (T, T): who depends on whom
-    leaks = seen.triu(1).any(dim=1).nonzero()[:, 0]
-    return leaks[0] if len(leaks) else torch.tensor(len(x))
 
 
 def leak_by_single_changes(model, x):
     model.train(False)
-    before, leaking = model(x), [len(x)]
-    for t in range(len(x)):
-        for j in range(x.shape[1]):
-            changed = x.clone()
-            changed[t, j] = -7.0
+    T, leaking = len(x), [len(x)]
+    for _ in range(20):
+        one = torch.randn_like(x)
+        before = model(one)
+        for t in range(T):
+            changed = one.clone()
+            changed[t] = torch.randn_like(x[t])
             moved = (model(changed) != before).any(dim=1)[:t]
             leaking += moved.nonzero()[:, 0].tolist()
     return torch.tensor(min(leaking))
@@ -374,7 +448,7 @@ def leak_restoring_the_mode(model, x):
     was = model.training
     model.eval()
     try:
-        return leak_with_new_numbers(model, x)
+        return leak_with_own_generator(model, x)
     finally:
         model.train(was)
 
@@ -383,20 +457,71 @@ def leak_from_the_back(model, x):
     model.eval()
     first = len(x)
     with torch.no_grad():
-        for t in reversed(range(len(x))):
-            other = x.clone()
-            other[t + 1 :] = 10 * torch.rand(len(x) - t - 1, x.shape[1]) - 5
-            if not torch.allclose(model(other)[t], model(x)[t]):
+        for t in reversed(range(len(x) - 1)):
+            trials = [other_behind(t, x) for _ in range(25)]
+            if any((model(one)[t] - model(other)[t]).abs().max() > 0 for one, other in trials):
                 first = t
     return torch.tensor(first)
 
 
-def leak_of_two_copies(model, x):
+def leak_of_all_behind_at_once(model, x):
+    model, T = copy.deepcopy(model).eval(), len(x)
+    first = T
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        one = torch.from_numpy(rng.normal(size=x.shape)).to(x.dtype)
+        before = model(one)
+        for t in range(T - 1):
+            other = one.clone()
+            other[t + 1 :] += torch.from_numpy(rng.normal(size=x[t + 1 :].shape)).to(x.dtype)
+            moved = (model(other) != before)[: t + 1].any(dim=1)
+            first = min([first, *moved.nonzero()[:, 0].tolist()])
+    return torch.tensor(first)
+
+
+def leak_by_recursion(model, x, t=0):
     model.eval()
-    for t in range(len(x) - 1):
-        one, other = x.clone(), x.clone()
-        one[t + 1 :], other[t + 1 :] = torch.rand_like(x[t + 1 :]), -torch.rand_like(x[t + 1 :])
-        if model(one)[t].sub(model(other)[t]).abs().max() > 0:
+    if t == len(x):
+        return torch.tensor(t)
+    for _ in range(20):
+        one, other = other_behind(t, x)
+        if not model(one)[t].equal(model(other)[t]):
+            return torch.tensor(t)
+    return leak_by_recursion(model, x, t + 1)
+
+
+def leak_by_gradient(model, x):
+    jacobian = torch.autograd.functional.jacobian(model.eval(), torch.randn_like(x))  # (T, d, T, d)
+    seen = (jacobian != 0).any(dim=3).any(dim=1)  # (T, T): who depends on whom
+    leaks = seen.triu(1).any(dim=1).nonzero()[:, 0]
+    return leaks[0] if len(leaks) else torch.tensor(len(x))
+
+
+def leak_by_trials(same=torch.equal, draw=torch.randn_like, base=torch.randn_like, last=None):
+    """Twenty trials a position, with one slip: how to compare or draw, or where to stop."""
+
+    def answer(model, x):
+        model.eval()
+        for t in range(len(x))[:last]:
+            for _ in range(20):
+                one = base(x)
+                other = torch.cat([one[: t + 1], draw(x[t + 1 :])])
+                if not same(model(one)[t], model(other)[t]):
+                    return torch.tensor(t)
+        return torch.tensor(len(x))
+
+    return answer
+
+
+def positive(x):
+    return torch.rand_like(x) + 0.1
+
+
+def leak_of_one_trial(model, x):
+    model.eval()
+    for t in range(len(x)):
+        one, other = other_behind(t, x)
+        if not torch.equal(model(one)[t], model(other)[t]):
             return torch.tensor(t)
     return torch.tensor(len(x))
 
@@ -419,10 +544,6 @@ def leak_by(change, same=torch.equal, eval_first=True, no_leak=0):
 
 def change_all(y, t):
     y[t + 1 :] = torch.randn_like(y[t + 1 :])
-
-
-def change_from_next_but_one(y, t):
-    y[t + 2 :] += 3.0 * torch.randn_like(y[t + 2 :])
 
 
 def change_past_and_future(y, t):
@@ -522,8 +643,31 @@ def leak_of_unit_vectors(model, x):
     return torch.tensor(T)
 
 
+def leak_noticing(part):
+    """Who notices a change of some later positions, each changed alone?"""
+
+    def answer(model, x):
+        model.eval()
+        T = len(x)
+        for t in range(T - 1):
+            for k in part(t, T):
+                for _ in range(20):
+                    one = torch.randn_like(x)
+                    other = one.clone()
+                    other[k] = torch.randn_like(x[k])
+                    if not torch.equal(model(one)[t], model(other)[t]):
+                        return torch.tensor(t)
+        return torch.tensor(T)
+
+    return answer
+
+
+def found_or(position, x, otherwise):
+    return position < len(x), position, torch.tensor(otherwise)
+
+
 def leak_one_too_far(model, x):
-    return leak_with_new_numbers(model, x) + 1
+    return leak_with_own_generator(model, x) + 1
 
 
 def leak_never(model, x):
@@ -560,7 +704,7 @@ RIGHT = {
         softmax_where_alive,
         softmax_minus_1e9_added,
         softmax_by_exp_of_filled,
-        softmax_by_logsumexp,
+        softmax_log,
     ],
     "combine_masks": [
         blocked_or,
@@ -571,12 +715,12 @@ RIGHT = {
     ],
     "to_mha_mask": [mha_interleaved, mha_expanded, mha_indexed, mha_flattened, mha_by_kron],
     "first_leak": [
-        leak_with_new_numbers,
-        leak_by_gradient,
+        leak_with_own_generator,
         leak_by_single_changes,
         leak_restoring_the_mode,
         leak_from_the_back,
-        leak_of_two_copies,
+        leak_of_all_behind_at_once,
+        leak_by_recursion,
     ],
 }
 
@@ -597,6 +741,8 @@ NAMED = {
                 ~padding_compared(lengths, T), -1e9
             )
         ],
+        "last_positions": [lambda lengths, T: torch.arange(T) >= T - lengths[:, None, None]],
+        "longest_sentence": [lambda lengths, T: padding_compared(lengths, int(lengths.max()))],
         "copied_for_queries": [lambda lengths, T: padding_compared(lengths, T).repeat(1, T, 1)],
     },
     "masked_softmax": {
@@ -626,6 +772,7 @@ NAMED = {
         ],
         "nan_gradient": [softmax_where_exp],
         "nearly_zero": [softmax_relative_fill],
+        "sum_not_one": [softmax_plus_something],
     },
     "combine_masks": {
         "numbers": [
@@ -654,8 +801,13 @@ NAMED = {
             leak_by(lambda y, t: y.normal_()),
             lambda model, x: torch.tensor(0),
         ],
-        "skips_the_next": [leak_by(change_from_next_but_one)],
-        "no_leak_is_T": [leak_by(change_all, no_leak=-1)],
+        "only_the_last": [leak_noticing(lambda t, T: [T - 1])],
+        "only_the_next": [leak_noticing(lambda t, T: [t + 1])],
+        "skips_the_next": [leak_noticing(lambda t, T: range(t + 2, T))],
+        "no_leak_is_T": [
+            lambda model, x: torch.where(*found_or(leak_by_recursion(model, x), x, len(x) - 1)),
+            lambda model, x: torch.where(*found_or(leak_by_recursion(model, x), x, -1)),
+        ],
     },
 }
 
@@ -673,13 +825,16 @@ UNNAMED = {
         padding_up_to_longest,
         lambda lengths, T: (torch.arange(T) > lengths[:, None])[:, None],
         lambda lengths, T: torch.arange(T) >= lengths[:, None],
-        lambda lengths, T: padding_compared(lengths, T).flip(-1),
-        lambda lengths, T: padding_compared(lengths, int(lengths.max())),
+        padding_by_sizes_and_sum,
+        padding_in_a_buffer,
+        lambda lengths, T: F.pad(padding_compared(lengths, T)[..., :512], (0, max(0, T - 512))),
         lambda lengths, T: padding_compared(lengths, T).transpose(0, 1),
         lambda lengths, T: padding_compared(lengths, 256)[..., :T],
     ],
     "masked_softmax": [
         softmax_half_blocked,
+        softmax_by_logsumexp,
+        softmax_alive_by_small_count,
         softmax_clamped,
         softmax_clamped_above,
         softmax_clamped_at_1000,
@@ -711,6 +866,12 @@ UNNAMED = {
     "combine_masks": [
         blocked_transposed,
         blocked_nothing,
+        blocked_but_open_rows,
+        blocked_by_some_padding,
+        blocked_in_place,
+        blocked_in_place_of_one,
+        blocked_squeezed,
+        blocked_behind_the_first_padding,
         lambda future, padding: ~(future & padding[:, None]),
         lambda future, padding: future.expand(len(padding), -1, -1),
         lambda future, padding: padding[:, None, :].expand(-1, len(future), -1),
@@ -720,6 +881,7 @@ UNNAMED = {
         mha_other_sentence,
         mha_shifted,
         mha_all_blocked,
+        mha_in_a_buffer,
         lambda mask, n_heads: (~mask.int()).bool().repeat_interleave(n_heads, dim=0),
         lambda mask, n_heads: (~mask).repeat_interleave(n_heads, 1).view(-1, *mask.shape[1:]),
     ],
@@ -727,6 +889,14 @@ UNNAMED = {
         leak_one_too_far,
         leak_never,
         leak_in_either_mode,
+        leak_by_gradient,
+        leak_of_one_trial,
+        leak_by_trials(torch.allclose),
+        leak_by_trials(lambda one, other: torch.allclose(one, other, atol=1e-3)),
+        leak_by_trials(base=torch.clone),
+        leak_by_trials(base=positive, draw=positive),
+        leak_by_trials(last=8),
+        leak_by(change_all),
         leak_by_reading_step_by_step,
         leak_first_found(iter),
         leak_first_found(reversed),
