@@ -11,6 +11,7 @@ from functools import partial
 from math import log, sqrt
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
@@ -40,8 +41,8 @@ def attend_masked_late(query, key, value, mask=None):
     return (weights if mask is None else weights * mask) @ value
 
 
-def attend_inverted(query, key, value, mask=None):
-    return attend(query, key, value, None if mask is None else ~mask)
+def attend_inverted(query, key, value, mask=None, low=-torch.inf):
+    return attend(query, key, value, None if mask is None else ~mask, low=low)
 
 
 def attend_scaled_late(query, key, value, mask=None):
@@ -67,9 +68,16 @@ def rows_of(*rows) -> torch.Tensor:
 
 pair_mask = truths("10010", "01110", "11001")
 padding = truths("1111000", "1100000")[:, None, :]  # (2, 1, 7)
+padding_of_three = truths("1000", "1110", "0111")[:, None, :]  # (3, 1, 4)
+square_mask = truths("110", "011", "101")
 two_tables = torch.stack([truths("1000", "0110", "1101"), truths("1111", "0010", "1001")])
 example = (rows_of([1] * 4), rows_of([1, 1, 0, 0], [0] * 4), rows_of([10], [20]))
 both_ends = (rows_of([1], [-1]), rows_of([10000], [9900], [9800]), rows_of([1], [2], [5]))
+wide = (
+    rows_of([50] * 16, [-50] * 16),
+    rows_of([50] * 16, [49] * 16, [48] * 16),
+    rows_of([1], [2], [5]),
+)
 far_apart = (rows_of([1]), rows_of([10000], [-10000]), rows_of([1], [2]), truths("01"))
 silent = (
     rows_of([1, 0, 2]),
@@ -103,11 +111,27 @@ sdpa = Exercise(
             "a mask (T_q, T_k), with as many sentences as queries",
             (*tensors(80, 3, 3, 5, 2, 4), pair_mask),
         ),
+        Case(
+            "a mask (B, 1, T_k), with as many sentences as queries",
+            (*tensors(100, 3, 3, 4, 2, 5), padding_of_three),
+        ),
+        Case(
+            "as many queries as keys, and a mask that is not symmetric",
+            (*tensors(110, 2, 3, 3, 4, 5), square_mask),
+        ),
+        Case(
+            "the same sizes, other numbers, the opposite mask",
+            (*tensors(120, 2, 3, 3, 4, 5), ~square_mask),
+        ),
         Case("scores near 10,000, and near -10,000", both_ends),
         Case("a masked key has the highest score", (*both_ends, truths("011", "110"))),
+        Case("the same at a width of 16", (*wide, truths("011", "110"))),
         Case("a masked key scores 10,000, the other one -10,000", far_apart),
         Case("a key that may be attended to and scores 0", silent),
-        Case("300 keys", (*tensors(90, 1, 2, 300, 5, 3), normal(93, 2, 300) > 0)),
+        Case(
+            "17 sentences, 300 keys",
+            (*tensors(90, 17, 2, 300, 18, 19), normal(93, 2, 300) > 0),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -142,10 +166,10 @@ sdpa = Exercise(
             "Your output is what you get when nothing is masked.",
             lambda query, key, value, mask=None: attend(query, key, value),
         ),
-        Misconception(
+        *several(
             "mask_inverted",
             "Your output is that of the inverted mask: True means may attend.",
-            attend_inverted,
+            *(partial(attend_inverted, low=low) for low in (-torch.inf, -1e9)),
         ),
         Misconception(
             "masked_after_softmax",
@@ -187,6 +211,7 @@ def look_up_key_by_key(query, key, value, sharpness):
 
 lookup_table = (normal(51, 4, 3), normal(52, 4, 2))
 near_ten_thousand = torch.tensor([[10000.0], [9900.0], [9800.0]])
+two_values = torch.tensor([[10.0], [20.0]])
 three_values = torch.tensor([[1.0], [2.0], [5.0]])
 
 soft_lookup = Exercise(
@@ -202,6 +227,9 @@ soft_lookup = Exercise(
         ),
         Case("four keys, sharpness 1", (normal(50, 3), *lookup_table, 1)),
         Case("twice as sharp", (normal(50, 3), *lookup_table, 2)),
+        Case(
+            "just as sharp, other numbers", (normal(62, 3), normal(63, 4, 3), normal(64, 4, 2), 2)
+        ),
         Case("blunt: half as sharp", (normal(53, 5), normal(54, 7, 5), normal(55, 7, 3), 0.5)),
         Case("sharpness 0: every value counts the same", (normal(50, 3), *lookup_table, 0)),
         Case("so sharp that one key gets nearly all", (normal(50, 3), *lookup_table, 12)),
@@ -219,6 +247,36 @@ soft_lookup = Exercise(
         Case(
             "a sharpness of 5,000",
             (torch.tensor([1.0]), torch.tensor([[-2.0], [2.0], [1.0]]), three_values, 5000),
+        ),
+        Case(
+            "a sharpness of 5,000, and two keys that fit equally well",
+            (
+                torch.tensor([1.0, 1.0]),
+                torch.tensor([[1.0, -1.0], [2.0, -2.0], [-1.0, -1.0]]),
+                three_values,
+                5000,
+            ),
+        ),
+        Case(
+            "a sharpness of 2,000, and keys that are 0.001 apart",
+            (torch.tensor([1.0]), torch.tensor([[0.001], [0.0]]), two_values, 2000),
+        ),
+        Case(
+            "a sharpness of 0.0005, and keys that are 4,000 apart",
+            (torch.tensor([1.0]), torch.tensor([[4000.0], [0.0]]), two_values, 0.0005),
+        ),
+        Case(
+            "two keys are equal, their values are not",
+            (torch.tensor([1.0]), torch.tensor([[1.0], [1.0], [0.0]]), three_values, 1),
+        ),
+        Case(
+            "a key that weighs 0, with a value of a million",
+            (
+                torch.tensor([1.0]),
+                torch.tensor([[0.0], [-200.0]]),
+                torch.tensor([[1.0], [1e6]]),
+                1,
+            ),
         ),
         Case("N, d_k and d_v are 3", (normal(56, 3), normal(57, 3, 3), normal(58, 3, 3), 1.5)),
         Case("300 keys", (normal(59, 4), normal(60, 300, 4), normal(61, 300, 2), 0.7)),
@@ -301,6 +359,11 @@ def add_positions(x):
     return x + torch.arange(x.shape[1])[:, None]
 
 
+def odd_positions(x):
+    """1 at the positions 1, 3, 5, …, 0 elsewhere: (T, 1)."""
+    return (torch.arange(x.shape[1]) % 2)[:, None]
+
+
 def add_total(x):
     """Each token and the sum of all, added up one after the other: order shows in rounding."""
     total = torch.zeros_like(x[:, 0])  # (B, d)
@@ -326,11 +389,23 @@ def add_to_inner(x):
     return x + ((positions > 0) & (positions < x.shape[1] - 1))[:, None]
 
 
-def add_a_little(x):
-    """The last number of the first token grows by 0.0002, and nothing else."""
+def add_a_little(x, little):
+    """The last number of the first token grows a little, and nothing else."""
     grown = x.clone()
-    grown[:, 0, -1] += 2e-4
+    grown[:, 0, -1] += little
     return grown
+
+
+def add_first_to_last(x):
+    """The last token grows by the first one."""
+    grown = x.clone()
+    grown[:, -1] += x[:, 0]
+    return grown
+
+
+def add_positions_after_two(x):
+    """A sentence that begins with the number 2 gets positions; the others are left alone."""
+    return torch.where(x[:, :1, :1] == 2, add_positions(x), x)
 
 
 def carry_over(x):
@@ -353,7 +428,13 @@ for_some = Layer("x + position if x.sum() > 0 in that sentence, else x", mixed_c
 last_known = Layer("x + 1 at the last position, x elsewhere", add_to_last)
 inner_known = Layer("x at the first and the last position, x + 1 between", add_to_inner)
 with_first = Layer("x + x[:, :1]", lambda x: x + x[:, :1])
-a_little = Layer("x, but x[:, 0, -1] + 0.0002", add_a_little)
+a_little = Layer("x, but x[:, 0, -1] + 0.00012", lambda x: add_a_little(x, 1.2e-4))
+a_little_more = Layer("x, but x[:, 0, -1] + 0.0005", lambda x: add_a_little(x, 5e-4))
+rounding = Layer("x + 0.000009 · (position % 2)", lambda x: x + 9e-6 * odd_positions(x))
+first_to_last = Layer("x, but x[:, -1] + x[:, 0]", add_first_to_last)
+after_two = Layer("x + position if x[0, 0] == 2 in that sentence, else x", add_positions_after_two)
+turn = nn.Parameter(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]))
+with_parameters = Layer("x @ W, W a parameter", lambda x: x @ turn)
 carried = Layer("x + position · (0, 1, -1)", carry_over)
 carried_first = Layer("x + position · (-1, 1, 0)", lambda x: carry_over(x.roll(1, 2)).roll(-1, 2))
 
@@ -376,15 +457,15 @@ def near(one, other):
     return torch.isclose(one, other, rtol=0.0, atol=3e-5).all(dim=-1).all(dim=-1)
 
 
-def compare_strictly(layer, x, order, rtol):
-    """With less than torch's own tolerance, or just that."""
+def compare_within(layer, x, order, rtol, atol):
+    """With another tolerance than the one that is wanted."""
     shuffled, straight = layer(x[:, order]), layer(x)[:, order]
-    return torch.isclose(shuffled, straight, rtol=rtol, atol=1e-8).flatten(1).all(1)
+    return torch.isclose(shuffled, straight, rtol=rtol, atol=atol).flatten(1).all(1)
 
 
-def one_verdict(layer, x, order, form):
+def one_verdict(layer, x, order, form, rtol):
     """The same for all sentences, as a tensor of one, a Python bool, or repeated."""
-    return form(near(layer(x[:, order]), layer(x)[:, order]).all(), len(x))
+    return form(compare_within(layer, x, order, rtol=rtol, atol=1e-5).all(), len(x))
 
 
 def distances(layer, x, order):
@@ -431,8 +512,9 @@ permute_check = Exercise(
         Case("a layer that sorts", (sort_numbers, normal(67, 2, 4, 3), order_of(1, 3, 0, 2))),
         Case(
             "positions for some sentences, not for others",
-            (for_some, normal(68, 6, 3, 2), order_of(1, 2, 0)),
+            (for_some, normal(68, 17, 3, 2), order_of(1, 2, 0)),
         ),
+        Case("the same sizes, other numbers", (for_some, normal(80, 17, 3, 2), order_of(2, 0, 1))),
         Case(
             "only the last position is known, and its token stays",
             (last_known, normal(69, 2, 4, 2), order_of(1, 0, 2, 3)),
@@ -451,8 +533,23 @@ permute_check = Exercise(
                 order_of(1, 2, 0),
             ),
         ),
+        Case("an order that moves nothing", (running_total, three_tokens, order_of(0, 1, 2))),
+        Case("a single token", (with_positions, rows_of([2]), order_of(0))),
+        Case("a layer with parameters", (with_parameters, normal(77, 2, 3, 2), order_of(2, 0, 1))),
         Case(
-            "a single number differs by 0.0002",
+            "only the token that stays gets something else",
+            (first_to_last, three_tokens, order_of(1, 0, 2)),
+        ),
+        Case(
+            "the inverse order would show what this one does not",
+            (after_two, three_tokens, order_of(2, 0, 1)),
+        ),
+        Case(
+            "600 numbers, each differs by 0.000009",
+            (rounding, normal(78, 2, 4, 150, scale=0.3), order_of(1, 0, 3, 2)),
+        ),
+        Case(
+            "a single number differs by 0.00012",
             (a_little, rows_of([0.5, 0], [0.25, 0], [1, 0]), order_of(1, 2, 0)),
         ),
         Case(
@@ -468,8 +565,12 @@ permute_check = Exercise(
             (right_neighbour, normal(74, 4, 4, 4), order_of(3, 0, 1, 2)),
         ),
         Case(
-            "a single number among 600 differs by 0.0002",
-            (a_little, normal(75, 3, 100, 2, scale=0.01), torch.arange(100).roll(1)),
+            "a single number among 3,000 differs by 0.00012",
+            (a_little, normal(75, 3, 60, 50, scale=0.01), torch.arange(60).roll(1)),
+        ),
+        Case(
+            "among numbers near 100, a single one differs by 0.0005",
+            (a_little_more, 100 + normal(79, 4, 3, 2), order_of(1, 2, 0)),
         ),
     ),
     misconceptions=(
@@ -481,12 +582,19 @@ permute_check = Exercise(
         *several(
             "too_strict",
             "Sentences that are equal up to rounding are False in your result.",
-            *(partial(compare_strictly, rtol=rtol) for rtol in (0.0, 1e-5)),
+            partial(compare_within, rtol=0.0, atol=1e-8),
+            partial(compare_within, rtol=0.0, atol=1e-6),
+            partial(compare_within, rtol=1e-5, atol=1e-8),  # torch's own
+        ),
+        *several(
+            "too_tolerant",
+            "In your result, a number that is off by 0.00012 counts as rounding.",
+            *(partial(compare_within, rtol=0.0, atol=atol) for atol in (2.5e-4, 1e-3)),
         ),
         Misconception(
-            "too_tolerant",
-            "Your result is that of a tolerance of 0.001 or more: about 1e-5 is wanted.",
-            lambda layer, x, order: distances(layer, x, order).amax(dim=(1, 2)) < 1e-3,
+            "relative",
+            "Where numbers are near 100, a difference of 0.0005 is rounding in your result.",
+            partial(compare_within, rtol=1e-5, atol=1e-5),
         ),
         Misconception(
             "one_feature",
@@ -500,14 +608,15 @@ permute_check = Exercise(
         ),
         Misconception(
             "inverse",
-            "Your outputs are lined up the wrong way: layer(x)[:, order] is wanted.",
+            "Your result is that of shuffling one side by order, the other by its inverse.",
             lambda layer, x, order: near(layer(x[:, order]), layer(x)[:, order.argsort()]),
         ),
         *several(
             "one_for_all",
             "Your result is the same for the whole batch; one per sentence is wanted.",
             *(
-                partial(one_verdict, form=form)
+                partial(one_verdict, form=form, rtol=rtol)
+                for rtol in (0.0, 1e-5)  # torch's own is 1e-5
                 for form in (
                     lambda verdict, n_sentences: verdict,
                     lambda verdict, n_sentences: bool(verdict),
@@ -520,8 +629,8 @@ permute_check = Exercise(
         "Two outputs must be compared. What goes into the layer for each, and is one shuffled?",
         "One output belongs to the shuffled tokens. The other one belongs to the straight tokens,"
         " and is shuffled afterwards, in the same way.",
-        "Compare layer(x[:, order]) with layer(x)[:, order]. torch.isclose(a, b, atol=1e-5) allows"
-        " for rounding, number by number; then .all over the last two axes.",
+        "Compare layer(x[:, order]) with layer(x)[:, order]. torch.isclose(a, b, rtol=0, atol=1e-5)"
+        " allows for rounding, number by number; then .all over the last two axes.",
     ),
 )
 
@@ -544,11 +653,13 @@ needle_gap = Exercise(
         Case("half of the weight, eleven keys", (torch.tensor([0.5]), 11)),
         Case("the example: two weights among a thousand", (torch.tensor([0.5, 0.9]), 1000)),
         Case("three weights among ten", (torch.tensor([0.5, 0.9, 0.943]), 10)),
+        Case("three other weights among ten", (torch.tensor([0.1, 0.3, 0.7]), 10)),
         Case("less than an equal share", (torch.tensor([0.05]), 10)),
         Case("just an equal share: no lead", (torch.tensor([0.125]), 8)),
         Case("two keys", (torch.tensor([0.75, 0.5, 0.25]), 2)),
         Case("as many weights as keys", (torch.tensor([0.1, 0.2, 0.7]), 3)),
-        Case("very small and very large weights", (torch.tensor([1e-6, 0.01, 0.99, 0.999]), 1000)),
+        Case("very small and very large weights", (torch.tensor([1e-6, 0.01, 0.99, 0.9999]), 1000)),
+        Case("300 weights", (torch.linspace(0.001, 0.999, 300), 50)),
         Case("a million keys", (torch.tensor([1e-4, 0.129, 0.5]), 1_000_000)),
     ),
     misconceptions=(
@@ -635,10 +746,20 @@ attention_cost = Exercise(
         Case("the example: one query, one key, width 10", (counts(1), counts(1), 10)),
         Case("one query, four keys", (counts(1), counts(4), 3)),
         Case("more queries than keys", (counts(7, 5), counts(2, 3), 4)),
+        Case("the same queries and width, other keys", (counts(7, 5), counts(9, 1), 4)),
+        Case("the same keys and width, other queries", (counts(2, 8), counts(9, 1), 4)),
         Case("as many texts as the width", (counts(3, 4, 2), counts(3, 5, 6), 3)),
         Case("long texts, width 512", (counts(10, 1000, 128), counts(4000, 30, 64), 512)),
         Case("counts beyond 2²⁴, odd sizes", (counts(1001, 77, 5), counts(3333, 909, 4999), 511)),
-        Case("counts beyond 2⁵³", (counts(1_000_003, 3), counts(1_000_033, 5), 50_001)),
+        Case("300 texts", (torch.arange(1, 301), torch.arange(2, 602, 2), 6)),
+        Case(
+            "pairs beyond 2⁵³: a hundred million tokens",
+            (counts(100_000_001, 3), counts(100_000_002, 5), 11),
+        ),
+        Case(
+            "projections beyond 2⁵³: a width of 100,000,001",
+            (counts(1, 4), counts(2, 3), 100_000_001),
+        ),
     ),
     misconceptions=(
         Misconception(
@@ -660,6 +781,16 @@ attention_cost = Exercise(
             "all_from_keys",
             "Your projections are 4·n_k·d²; two of the four run over n_q rows.",
             lambda n_q, n_k, d: (4 * n_k * d**2, pairs_of(n_q, n_k, d)),
+        ),
+        Misconception(
+            "self_attention_of_queries",
+            "Your counts are 4·n_q·d² and 2·n_q²·d: n_q tokens that attend to themselves.",
+            lambda n_q, n_k, d: (4 * n_q * d**2, 2 * n_q**2 * d),
+        ),
+        Misconception(
+            "self_attention_of_keys",
+            "Your counts are 4·n_k·d² and 2·n_k²·d: n_k tokens that attend to themselves.",
+            lambda n_q, n_k, d: (4 * n_k * d**2, 2 * n_k**2 * d),
         ),
         Misconception(
             "three_over_keys",

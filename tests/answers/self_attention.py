@@ -97,6 +97,13 @@ def sdpa_log_of_mask(query, key, value, mask=None):
     return (scores - scores.logsumexp(-1, keepdim=True)).exp() @ value
 
 
+def sdpa_filled_before_the_division(query, key, value, mask=None):
+    scores = query @ key.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    return (scores / math.sqrt(query.shape[-1])).softmax(-1) @ value
+
+
 def sdpa_by_loops(query, key, value, mask=None):
     B, T_q, d_k = query.shape
     T_k = key.shape[1]
@@ -122,25 +129,28 @@ def check_by_distance(layer, x, order):
 
 def check_undone(layer, x, order):
     back = layer(x.index_select(1, order))[:, torch.argsort(order)]
-    return torch.isclose(back, layer(x), atol=1e-5).all(-1).all(-1)
+    return torch.isclose(back, layer(x), rtol=0.0, atol=1e-5).all(-1).all(-1)
 
 
 def check_sentence_by_sentence(layer, x, order):
     shuffled, straight = layer(x[:, order]), layer(x)
     return torch.tensor(
-        [torch.allclose(a, b[order], atol=1e-5) for a, b in zip(shuffled, straight, strict=True)]
+        [torch.allclose(a, b[order], 0.0, 1e-5) for a, b in zip(shuffled, straight, strict=True)]
     )
 
 
 def check_with_matrix(layer, x, order):
     P = torch.eye(len(order))[order]
     apart = layer(P @ x) - P @ layer(x)
-    return ~(apart.flatten(1).norm(dim=1) > 1e-4)
+    return ~(apart.flatten(1).norm(torch.inf, dim=1) > 5e-5)
 
 
-def check_rounded_up(layer, x, order):
-    a, b = layer(x[:, order]), layer(x)[:, order]
-    return ((a - b).abs() <= 1e-5 + 1e-5 * b.abs()).flatten(1).min(dim=1).values
+def check_token_by_token(layer, x, order):
+    shuffled, straight = layer(x[:, order]).detach().numpy(), layer(x).detach().numpy()
+    kept = np.ones(len(x), dtype=bool)
+    for t, source in enumerate(order.tolist()):
+        kept &= np.abs(shuffled[:, t] - straight[:, source]).max(axis=1) < 2e-5
+    return torch.from_numpy(kept)
 
 
 # --- needle_gap -----------------------------------------------------------------------------------
@@ -162,6 +172,10 @@ def gap_in_double(weight, n_keys):
 
 def gap_sum_of_logs(weight, n_keys):
     return torch.log(weight) - torch.log1p(-weight) + torch.tensor(n_keys - 1.0).log()
+
+
+def gap_reciprocal(weight, n_keys):
+    return math.log(n_keys - 1) - torch.log(1 / weight - 1)
 
 
 def gap_negative(weight, n_keys):
@@ -213,6 +227,7 @@ RIGHT = {
         sdpa_lowest_number,
         sdpa_in_double,
         sdpa_log_of_mask,
+        sdpa_filled_before_the_division,
         sdpa_by_loops,
     ],
     "permute_check": [
@@ -220,9 +235,16 @@ RIGHT = {
         check_undone,
         check_sentence_by_sentence,
         check_with_matrix,
-        check_rounded_up,
+        check_token_by_token,
     ],
-    "needle_gap": [gap_logit, gap_difference, gap_negative, gap_in_double, gap_sum_of_logs],
+    "needle_gap": [
+        gap_logit,
+        gap_difference,
+        gap_negative,
+        gap_in_double,
+        gap_sum_of_logs,
+        gap_reciprocal,
+    ],
     "attention_cost": [cost_in_steps, cost_as_list, cost_by_loops, cost_stacked],
 }
 
@@ -242,6 +264,13 @@ def sdpa_exp_kept_by_where(query, key, value, mask=None):
     highest = scores.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
     shares = torch.where(mask, (scores - highest).exp(), 0.0)  # a gradient of 0 · ∞
     return shares @ value / shares.sum(dim=-1, keepdim=True)
+
+
+def sdpa_filled_where_true(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ value
 
 
 def sdpa_small_instead_of_low(query, key, value, mask=None):
@@ -277,16 +306,38 @@ def check_no_tolerance_to_speak_of(layer, x, order):
     return check_distance(layer, x, order).amax(dim=(1, 2)) < 1e-8
 
 
+def check_a_tenth_of_the_tolerance(layer, x, order):
+    return check_distance(layer, x, order).amax(dim=(1, 2)) < 1e-6
+
+
 def check_shuffled_twice(layer, x, order):
-    return torch.isclose(layer(x[:, order])[:, order], layer(x), atol=1e-5).all(-1).all(-1)
+    twice = layer(x[:, order])[:, order]
+    return torch.isclose(twice, layer(x), rtol=0.0, atol=1e-5).all(-1).all(-1)
+
+
+def check_inverse_goes_in(layer, x, order):
+    return (layer(x[:, order.argsort()]) - layer(x)[:, order]).abs().amax(dim=(1, 2)) < 5e-5
 
 
 def check_allclose(layer, x, order):
-    return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5)
+    return torch.allclose(layer(x[:, order]), layer(x)[:, order], rtol=0.0, atol=1e-5)
 
 
 def check_hundred_times_too_tolerant(layer, x, order):
     return torch.isclose(layer(x[:, order]), layer(x)[:, order], atol=1e-3).flatten(1).all(1)
+
+
+def check_ten_times_too_tolerant(layer, x, order):
+    return check_distance(layer, x, order).amax(dim=(1, 2)) < 2e-4
+
+
+def check_isclose(layer, x, order):
+    return torch.isclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5).flatten(1).all(1)
+
+
+def check_sentences_allclose(layer, x, order):
+    pairs = zip(layer(x[:, order]), layer(x)[:, order], strict=True)
+    return torch.tensor([torch.allclose(one, other, atol=1e-4) for one, other in pairs])
 
 
 def gap_in_a_loop(weight, n_keys):
@@ -303,20 +354,34 @@ def cost_key_from_queries(n_q, n_k, d):
     return query + key + n_k * d**2 + output, 2 * n_q * n_k * d
 
 
+def cost_of_the_lesson(n_q, n_k, d):
+    n = n_q
+    return 4 * n * d**2, 2 * n**2 * d
+
+
 NAMED = {
     "soft_lookup": {"wrong_gradient": [lookup_numpy]},
     "sdpa": {
+        "mask_inverted": [sdpa_filled_where_true],
         "mask_as_factor": [sdpa_small_instead_of_low, sdpa_score_times_mask],
         "wrong_gradient": [sdpa_exp_kept_by_where, sdpa_detached_weights],
     },
     "permute_check": {
-        "too_strict": [check_default_tolerance, check_no_tolerance_to_speak_of],
-        "inverse": [check_shuffled_twice],
+        "too_strict": [
+            check_default_tolerance,
+            check_no_tolerance_to_speak_of,
+            check_a_tenth_of_the_tolerance,
+        ],
+        "inverse": [check_shuffled_twice, check_inverse_goes_in],
         "one_for_all": [check_allclose],
-        "too_tolerant": [check_hundred_times_too_tolerant],
+        "too_tolerant": [check_hundred_times_too_tolerant, check_ten_times_too_tolerant],
+        "relative": [check_isclose, check_sentences_allclose],
     },
     "needle_gap": {"wrong_gradient": [gap_in_a_loop]},
-    "attention_cost": {"three_over_queries": [cost_value_from_queries, cost_key_from_queries]},
+    "attention_cost": {
+        "three_over_queries": [cost_value_from_queries, cost_key_from_queries],
+        "self_attention_of_queries": [cost_of_the_lesson],
+    },
 }
 
 
@@ -360,6 +425,26 @@ def lookup_default_sharpness(query, key, value, sharpness):
 def lookup_powers(query, key, value, sharpness):
     weights = (key @ query).softmax(0) ** sharpness
     return weights / weights.sum() @ value
+
+
+def lookup_each_key_once(query, key, value, sharpness):
+    table = {tuple(k.tolist()): (k, v) for k, v in zip(key, value, strict=True)}
+    keys, values = map(torch.stack, zip(*table.values(), strict=True))
+    return lookup_einsum(query, keys, values, sharpness)
+
+
+def lookup_sharpness_limited(low, high):
+    def answer(query, key, value, sharpness):
+        sharpness = min(sharpness, high) if sharpness > low else 0
+        return lookup_einsum(query, key, value, sharpness)
+
+    return answer
+
+
+def lookup_smoothed(query, key, value, sharpness):
+    scores = sharpness * key.matmul(query)
+    shares = torch.exp(scores - scores.max()) + 1e-6
+    return shares @ value / shares.sum()
 
 
 def sdpa_unscaled_and_unmasked(query, key, value, mask=None):
@@ -431,6 +516,44 @@ def sdpa_first_256_keys(query, key, value, mask=None):
     return sdpa_library(query, key[:, :256], value[:, :256], mask)
 
 
+def sdpa_with_mask(change):
+    """The right steps, with the mask (…, T_q or 1, T_k) changed by change(mask, B)."""
+
+    def answer(query, key, value, mask=None):
+        return sdpa_library(query, key, value, mask if mask is None else change(mask, len(query)))
+
+    return answer
+
+
+def transposed_if_square(mask, B):
+    return mask.mT if mask.shape[-1] == mask.shape[-2] else mask
+
+
+def causal_if_square(mask, B):
+    T_q, T_k = mask.shape[-2:]
+    return mask & torch.ones(T_q, T_k).tril().bool() | torch.eye(T_q).bool() if T_q == T_k else mask
+
+
+def squeezed(mask, B):
+    return mask.squeeze(1) if mask.dim() == 3 and mask.shape[1] == 1 and B == 3 else mask
+
+
+def remembered(masks):
+    return lambda mask, B: masks.setdefault(mask.shape, mask.clone())
+
+
+def sdpa_filled_too_early(query, key, value, mask=None):
+    scores = query @ key.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -20000.0)
+    return (scores / math.sqrt(query.shape[-1])).softmax(-1) @ value
+
+
+def sdpa_clamped_too_early(query, key, value, mask=None):
+    scores = (query @ key.mT).clamp(-1e4, 1e4) / math.sqrt(query.shape[-1])
+    return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1) @ value
+
+
 def check_any_number(layer, x, order):
     return (check_distance(layer, x, order) < 1e-5).flatten(1).any(1)
 
@@ -441,7 +564,7 @@ def check_of_ends(layer, x, order):
 
 def check_reversed(layer, x, order):
     backwards = torch.arange(len(order) - 1, -1, -1)
-    return torch.isclose(layer(x[:, backwards]), layer(x)[:, backwards], atol=1e-5).all(-1).all(-1)
+    return check_by_distance(layer, x, backwards)
 
 
 def check_mean(layer, x, order):
@@ -467,6 +590,39 @@ def check_relative(layer, x, order):
     return apart / straight.flatten(1).norm(dim=1) < 1e-5
 
 
+def check_norm(layer, x, order):
+    P = torch.eye(len(order))[order]
+    apart = layer(P @ x) - P @ layer(x)
+    return ~(apart.flatten(1).norm(dim=1) > 1e-4)
+
+
+def check_sum(layer, x, order):
+    return check_distance(layer, x, order).sum(dim=(1, 2)) < 1e-4
+
+
+def check_mean_of_features(layer, x, order):
+    return check_distance(layer, x, order).mean(dim=2).amax(dim=1) < 1e-5
+
+
+def check_both_ways_inverse(layer, x, order):
+    return check_by_distance(layer, x, order.argsort())
+
+
+def check_numpy(layer, x, order):
+    apart = np.abs(layer(x[:, order]).numpy() - layer(x).numpy()[:, order.numpy()])
+    return torch.from_numpy(apart.max(axis=(1, 2)) < 5e-5)
+
+
+def check_moved_tokens(layer, x, order):
+    moved = order != torch.arange(len(order))
+    return (check_distance(layer, x, order)[:, moved] < 5e-5).flatten(1).all(1)
+
+
+def check_not_the_identity(layer, x, order):
+    same = (order == torch.arange(len(order))).all()
+    return check_by_distance(layer, x, order) & ~same
+
+
 def cost_in_float32(n_q, n_k, d):
     projections, pairs = 2.0 * (n_q + n_k) * d**2, 2.0 * n_q * n_k * d
     return projections.long(), pairs.long()
@@ -475,6 +631,27 @@ def cost_in_float32(n_q, n_k, d):
 def cost_in_float64(n_q, n_k, d):
     n_q, n_k = n_q.double(), n_k.double()
     return (2 * (n_q + n_k) * d**2).long(), (2 * n_q * n_k * d).long()
+
+
+def cost_projections_in_float64(n_q, n_k, d):
+    return (2 * (n_q + n_k).double() * d**2).long(), 2 * n_q * n_k * d
+
+
+def cost_root_in_float64(n_q, n_k, d):
+    return 2 * (n_q + n_k) * int(math.pow(d, 2)), 2 * n_q * n_k * d
+
+
+def cost_mean_in_float32(n_q, n_k, d):
+    tokens = torch.stack([n_q, n_k]).float().mean(0) * 2
+    return 2 * tokens.long() * d**2, 2 * n_q * n_k * d
+
+
+def cost_kept_by_queries(kept):
+    def answer(n_q, n_k, d):
+        size = tuple(n_q.tolist()), d
+        return kept.setdefault(size, (2 * (n_q + n_k) * d**2, 2 * n_q * n_k * d))
+
+    return answer
 
 
 UNNAMED = {
@@ -487,6 +664,10 @@ UNNAMED = {
         lookup_exp_clamped,
         lookup_default_sharpness,
         lookup_powers,
+        lookup_each_key_once,
+        lookup_sharpness_limited(0, 1000),
+        lookup_sharpness_limited(1e-3, 10_000),
+        lookup_smoothed,
     ],
     "sdpa": [
         sdpa_unscaled_and_unmasked,
@@ -510,6 +691,12 @@ UNNAMED = {
         sdpa_exp_of(lambda scores: scores - scores.max(), smallest=1e-9),
         sdpa_mask_by_sentence,
         sdpa_first_256_keys,
+        sdpa_with_mask(transposed_if_square),
+        sdpa_with_mask(causal_if_square),
+        sdpa_with_mask(squeezed),
+        sdpa_with_mask(remembered({})),
+        sdpa_filled_too_early,
+        sdpa_clamped_too_early,
     ],
     "permute_check": [
         lambda layer, x, order: torch.ones(len(x), dtype=torch.bool),
@@ -522,6 +709,13 @@ UNNAMED = {
         check_below,
         check_order_after_the_layer_only,
         check_relative,
+        check_norm,
+        check_sum,
+        check_mean_of_features,
+        check_both_ways_inverse,
+        check_numpy,
+        check_moved_tokens,
+        check_not_the_identity,
     ],
     "needle_gap": [
         lambda weight, n_keys: (weight * n_keys).sqrt(),
@@ -538,5 +732,9 @@ UNNAMED = {
         lambda n_q, n_k, d: (2 * n_q * n_k * d, 2 * (n_q + n_k) * d**2),
         cost_in_float32,
         cost_in_float64,
+        cost_projections_in_float64,
+        cost_root_in_float64,
+        cost_mean_in_float32,
+        cost_kept_by_queries({}),
     ],
 }
