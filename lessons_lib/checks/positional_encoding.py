@@ -37,12 +37,11 @@ def right_for_large(slug, sentence, oracle, returned, args, tolerance=1e-2):
 
 def position_by_position(T, d_model):
     """Clock by clock."""
-    table = torch.zeros(T, d_model)
+    rows = []
     for t in range(T):
-        for i in range(d_model // 2):
-            angle = t / 10000 ** (2 * i / d_model)
-            table[t, 2 * i], table[t, 2 * i + 1] = sin(angle), cos(angle)
-    return table
+        angles = [t / 10000 ** (2 * i / d_model) for i in range(d_model // 2)]
+        rows.append([hand(angle) for angle in angles for hand in (sin, cos)])
+    return torch.tensor(rows)  # (T, d_model)
 
 
 def clock_table(sines=torch.sin, cosines=torch.cos, first=0, exponent=lambda i: 2 * i):
@@ -91,7 +90,7 @@ positional_encoding = Exercise(
             "Your short tables are right, a table of 6,000 positions is not.",
             position_by_position,
             "encoding",
-            (6000, 2),
+            (6000, 8),
         ),
     ),
     misconceptions=(

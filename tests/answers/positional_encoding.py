@@ -422,12 +422,24 @@ RIGHT = {
     "relative_bias": [relative_embedding, relative_one_hot, relative_by_head, relative_windows],
 }
 
+
+def encoding_by_adding_up(T, d_model):
+    """Adds one step after the other to the angles, and with them their rounding."""
+    speed = 10000.0 ** (-torch.arange(0, d_model, 2) / d_model)  # (d_model/2,)
+    angles, rows = torch.zeros(d_model // 2), []
+    for _ in range(T):
+        rows.append(torch.stack([angles.sin(), angles.cos()], dim=-1).flatten())  # (d_model,)
+        angles = angles + speed
+    return torch.stack(rows)  # (T, d_model)
+
+
 NAMED = {
     "positional_encoding": {
         "halves": [halves],
         "long_table": [
             encoding_of_5000,
             encoding_up_to_position_511,
+            encoding_by_adding_up,
             lambda T, d_model: lesson.positional_encoding(5200, d_model)[torch.arange(T) % 5200],
         ],
         "faster_and_faster": [
