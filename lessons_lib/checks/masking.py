@@ -577,6 +577,8 @@ class Suspect:
     compares: bool = False
     offset: float = 0.0
     training: bool = True
+    # The flag of a layer inside: `train` and `eval` switch it too, setting `training` does not.
+    training_inside: bool = True
 
     def __eq__(self, other):  # whatever its mode
         return isinstance(other, Suspect) and torch.equal(self.weights, other.weights)
@@ -595,7 +597,7 @@ class Suspect:
 
     def train(self, mode=True):
         """Switch to training mode, or with False to evaluation mode."""
-        self.training = mode
+        self.training = self.training_inside = mode
         return self
 
     def eval(self):
@@ -603,7 +605,7 @@ class Suspect:
         return self.train(False)
 
     def __call__(self, x):
-        other = self.training and self.in_training is not None
+        other = self.training_inside and self.in_training is not None
         weights = self.in_training if other else self.weights
         if len(x) != weights.shape[-1]:
             raise ValueError(f"this layer takes {weights.shape[-1]} vectors, got {len(x)}")
@@ -617,7 +619,7 @@ class Suspect:
         else:
             out = weights @ seen  # (T, d)
         out = out + self.offset if self.offset else out
-        return out * (torch.rand_like(out) + 0.5) if self.training and self.dropout else out
+        return out * (torch.rand_like(out) + 0.5) if self.training_inside and self.dropout else out
 
 
 def products(seen, ahead):

@@ -497,11 +497,17 @@ def leak_by_gradient(model, x):
     return leaks[0] if len(leaks) else torch.tensor(len(x))
 
 
-def leak_by_trials(same=torch.equal, draw=torch.randn_like, base=torch.randn_like, last=None):
-    """Twenty trials a position, with one slip: how to compare or draw, or where to stop."""
+def leak_by_trials(
+    same=torch.equal,
+    draw=torch.randn_like,
+    base=torch.randn_like,
+    last=None,
+    prepare=lambda model: model.eval(),
+):
+    """Twenty trials a position, with one slip: how to prepare, compare or draw, where to stop."""
 
     def answer(model, x):
-        model.eval()
+        prepare(model)
         for t in range(len(x))[:last]:
             for _ in range(20):
                 one = base(x)
@@ -515,6 +521,10 @@ def leak_by_trials(same=torch.equal, draw=torch.randn_like, base=torch.randn_lik
 
 def positive(x):
     return torch.rand_like(x) + 0.1
+
+
+def only_the_flag(model):
+    model.training = False  # the layers inside keep theirs
 
 
 def leak_of_one_trial(model, x):
@@ -887,6 +897,7 @@ UNNAMED = {
     ],
     "first_leak": [
         leak_one_too_far,
+        leak_by_trials(prepare=only_the_flag),
         leak_never,
         leak_in_either_mode,
         leak_by_gradient,
