@@ -129,6 +129,15 @@ sdpa = Exercise(
         Case("a masked key scores 10,000, the other one -10,000", far_apart),
         Case("a key that may be attended to and scores 0", silent),
         Case(
+            "a masked key whose value is a billion",
+            (
+                torch.zeros(1, 1, 2),
+                torch.tensor([[[1.0, 2.0], [0.0, 1.0], [2.0, 0.0]]]),
+                torch.tensor([[[1.0], [2.0], [1e9]]]),
+                truths("110"),
+            ),
+        ),
+        Case(
             "17 sentences, 300 keys",
             (*tensors(90, 17, 2, 300, 18, 19), normal(93, 2, 300) > 0),
         ),
@@ -332,6 +341,11 @@ soft_lookup = Exercise(
             look_up_key_by_key,
             ("query", "key", "value", "sharpness"),
             (normal(50, 3), *lookup_table, 2),
+        ),
+        same_gradient(
+            look_up_key_by_key,
+            ("query", "key", "value", "sharpness"),
+            (normal(50, 3), *lookup_table, 0),
         ),
     ),
 )

@@ -807,6 +807,7 @@ NAMED = {
         ],
     },
     "first_leak": {
+        "training_mode": [leak_by_trials(prepare=only_the_flag)],
         "always_0": [
             leak_by(lambda y, t: y.normal_()),
             lambda model, x: torch.tensor(0),
@@ -897,7 +898,6 @@ UNNAMED = {
     ],
     "first_leak": [
         leak_one_too_far,
-        leak_by_trials(prepare=only_the_flag),
         leak_never,
         leak_in_either_mode,
         leak_by_gradient,

@@ -359,8 +359,19 @@ def cost_of_the_lesson(n_q, n_k, d):
     return 4 * n * d**2, 2 * n**2 * d
 
 
+def lookup_mean_at_zero(query, key, value, sharpness):
+    return value.mean(dim=0) if sharpness == 0 else lookup_einsum(query, key, value, sharpness)
+
+
+def sdpa_filled_below_the_lowest(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, scores.min().item() - 20)
+    return scores.softmax(-1) @ value
+
+
 NAMED = {
-    "soft_lookup": {"wrong_gradient": [lookup_numpy]},
+    "soft_lookup": {"wrong_gradient": [lookup_numpy, lookup_mean_at_zero]},
     "sdpa": {
         "mask_inverted": [sdpa_filled_where_true],
         "mask_as_factor": [sdpa_small_instead_of_low, sdpa_score_times_mask],
@@ -670,6 +681,7 @@ UNNAMED = {
         lookup_smoothed,
     ],
     "sdpa": [
+        sdpa_filled_below_the_lowest,
         sdpa_unscaled_and_unmasked,
         sdpa_with_noise,
         sdpa_normalised_by_sum,
