@@ -718,7 +718,7 @@ NAMED = {
         "divided_by_width": [
             lambda *args: beam_from_places(lambda i, width: (i // width, i % width), *args),
         ],
-        "wrong_gradient": [beam_detached, beam_gradients_off],
+        "wrong_gradient": [beam_detached],
         "one_race_for_the_batch": [beam_one_race],
         "rows_of_the_state": [beam_as_rows],
     },
@@ -845,6 +845,7 @@ NAMED = {
 
 UNNAMED = {
     "beam_step": [
+        beam_gradients_off,
         beam_greedy_row,
         beam_all_zero,
         beam_softmax_then_log,

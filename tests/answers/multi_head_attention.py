@@ -806,7 +806,7 @@ NAMED = {
                 F.scaled_dot_product_attention(q @ w_q, kv @ w_k, kv @ w_v, attn_mask=mask) @ w_o
             ),
         ],
-        "wrong_gradient": [lambda *args: multi_fused(*args).detach(), multi_without_gradients],
+        "wrong_gradient": [lambda *args: multi_fused(*args).detach()],
     },
 }
 
@@ -887,6 +887,7 @@ UNNAMED = {
         offset_of_rows(lambda position, n: (position < n.max())[None]),
     ],
     "multi_head": [
+        multi_without_gradients,
         multi_unscaled_and_ignored,
         multi_query_unprojected,
         multi_interleaved,

@@ -992,7 +992,6 @@ NAMED = {
         "wrong_gradient": [
             norm_detached,
             norm_with_statistics_cut_off,
-            norm_without_gradients,
             norm_with_a_root_too_many,
         ],
         "kept_between_calls": [norm_kept_by_address],
@@ -1045,6 +1044,7 @@ NAMED = {
 
 UNNAMED = {
     "layer_norm": [
+        norm_without_gradients,
         norm_mended_std,
         norm_of_more_than_one_number,
         norm_to_zero_and_one,
