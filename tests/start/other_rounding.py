@@ -44,34 +44,14 @@ def imitate(seed: int):
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    # Bits of a number that are 0 if it is exact in 16 bits, which have 11 for its digits.
+    # How a number is read as a whole one, and its bits that are 0 if it is exact in 16 bits, which
+    # have 11 for its digits.
     whole = {torch.float32: (torch.int32, 2**13 - 1), torch.float64: (torch.int64, 2**42 - 1)}
     draw = torch.Generator("cpu").manual_seed(seed)
-    moves = torch.randint(-1, 2, (POOL,), generator=draw, dtype=torch.int8, device="cpu")
-
-    def move(tensor, key: str) -> None:
-        """Move every element by −1, 0 or +1 unit in the last place, in place."""
-        integer, low_bits = whole[tensor.dtype]
-        first = zlib.crc32(key.encode()) % POOL
-        steps = moves.roll(-first) if first + tensor.numel() > POOL else moves[first:]
-        if tensor.numel() > POOL:
-            steps = steps.repeat(tensor.numel() // POOL + 1)
-        bits = tensor.view(integer)  # the next whole number is the next float
-        bits += steps[: tensor.numel()].view(tensor.shape) * ((bits & low_bits) != 0)
-
-    class OtherRounding(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            name = func.overloadpacket.__name__
-            if name.removesuffix("_") not in MOVED:
-                return result
-            # An operation that returns nothing, such as a step of AdamW, writes into its first.
-            outputs = tensors(args[0] if result is None or result == () else result)
-            shapes = [tuple(given.shape) for given in tensors(args)]
-            for place, output in enumerate(outputs):
-                if output.dtype in whole and output.device.type == "cpu" and output.numel():
-                    move(output, f"{name} {shapes} {place}")
-            return result
+    moves = torch.randint(-1, 2, (POOL,), generator=draw, device="cpu").repeat(2)
+    moves = {integer: moves.to(integer) for integer, _ in whole.values()}
+    is_moved: dict[object, bool] = {}  # by operation: asked for at every call, so it is kept
+    starts: dict[tuple, int] = {}  # by operation, shapes and place: where in `moves` to begin
 
     def tensors(values) -> list[torch.Tensor]:
         """The tensors in a result or in arguments, those in lists too."""
@@ -80,6 +60,39 @@ def imitate(seed: int):
         if isinstance(values, (tuple, list)):
             return [tensor for value in values for tensor in tensors(value)]
         return []
+
+    def move(tensor, key: tuple) -> None:
+        """Move every element by −1, 0 or +1 unit in the last place, in place."""
+        integer, low_bits = whole[tensor.dtype]
+        n, first = tensor.numel(), starts.get(key)
+        if first is None:
+            first = starts[key] = zlib.crc32(repr(key).encode()) % POOL
+        steps = moves[integer][first : first + n]
+        if n > POOL:
+            steps = moves[integer].repeat(n // POOL + 1)[first : first + n]
+        bits = tensor.view(integer)  # the next whole number is the next float
+        is_long = (bits & low_bits).ne_(0)  # 1 where a number has more digits than 16 bits hold
+        bits += is_long.mul_(steps.view(tensor.shape))
+
+    class OtherRounding(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls):
+            return False  # nothing is compiled here, and to skip it takes longer than to move
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **kwargs) if kwargs else func(*args)
+            moved = is_moved.get(func)
+            if moved is None:
+                name = func.overloadpacket.__name__.removesuffix("_")
+                moved = is_moved[func] = name in MOVED
+            if moved:
+                # What returns nothing, such as a step of AdamW, writes into its first argument.
+                outputs = tensors(args[0] if result is None or result == () else result)
+                shapes = tuple(tuple(given.shape) for given in tensors(args))
+                for place, output in enumerate(outputs):
+                    if output.dtype in whole and output.is_cpu and output.numel():
+                        move(output, (func.overloadpacket.__name__, shapes, place))
+            return result
 
     return OtherRounding()
 
