@@ -34,34 +34,60 @@ class WaitLimitReached(TimeLimitReached):
 
 TINY = torch.tensor([1e-40], dtype=torch.float32, device="cpu")  # 0 where such are flushed
 
-# What a program can ask torch, NumPy and Python for, and set. An answer may change any of them.
-SETTINGS = {
-    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
-    "whether gradients are recorded": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "torch's anomaly detection": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
-    "the precision of torch's matrix products": (
+
+def put_back_folder(folder: str | None) -> None:
+    """Go back to the working directory, if there was one: somebody may have deleted it."""
+    if folder is not None:
+        os.chdir(folder)
+
+
+def folder() -> str | None:
+    """The working directory, or None if it has been deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def put_back_environment(kept: dict[str, str]) -> None:
+    """Make the environment variables of this process what they were."""
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+# What a program can ask torch, NumPy and Python for, and set: its name, and how to do both. An
+# answer may change any of them.
+SETTINGS = (
+    ("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    ("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    ("whether gradients are recorded", torch.is_grad_enabled, torch.set_grad_enabled),
+    ("torch's anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    (
+        "the precision of torch's matrix products",
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
-    "torch's deterministic mode": (
+    (
+        "torch's deterministic mode",
         torch.get_deterministic_debug_mode,
         torch.set_deterministic_debug_mode,
     ),
-    "what torch does with the tiniest numbers": (
+    (
+        "what torch does with the tiniest numbers",
         lambda: (TINY * 1).item() == 0,
         torch.set_flush_denormal,
     ),
-    "torch's print options": (
+    (
+        "torch's print options",
         torch._tensor_str.get_printoptions,
         lambda kept: torch.set_printoptions(**kept),
     ),
-    "NumPy's print options": (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
-    "NumPy's handling of errors": (np.geterr, lambda kept: np.seterr(**kept)),
-    "Python's recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
-    "the working directory": (os.getcwd, os.chdir),
-    "the environment": (lambda: dict(os.environ), lambda kept: put_back_environment(kept)),
-}
+    ("NumPy's print options", np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
+    ("NumPy's handling of errors", np.geterr, lambda kept: np.seterr(**kept)),
+    ("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ("the working directory", folder, put_back_folder),
+    ("the environment", lambda: dict(os.environ), put_back_environment),
+)
 
 
 @dataclass(frozen=True)
@@ -154,11 +180,10 @@ def own_settings() -> Iterator[list[str]]:
         with torch.device("cpu"):
             yield left_changed
     finally:
-        for name, value in values_of_settings().items():
-            if value != inside[name]:
+        for name, get, put_back in SETTINGS:
+            if get() != inside[name]:
                 left_changed.append(name)
-            if value != before[name]:
-                _, put_back = SETTINGS[name]
+            if get() != before[name]:
                 put_back(before[name])
         if torch.get_default_device() != device:
             torch.set_default_device(device)
@@ -166,13 +191,7 @@ def own_settings() -> Iterator[list[str]]:
 
 def values_of_settings() -> dict[str, object]:
     """What all SETTINGS are now."""
-    return {name: get() for name, (get, _) in SETTINGS.items()}
-
-
-def put_back_environment(kept: dict[str, str]) -> None:
-    """Make the environment variables of this process what they were."""
-    os.environ.clear()
-    os.environ.update(kept)
+    return {name: get() for name, get, _ in SETTINGS}
 
 
 @contextlib.contextmanager
