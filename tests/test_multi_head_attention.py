@@ -300,8 +300,8 @@ def test_a_dead_row_gives_the_bias_and_finite_gradients(form, dtype):
     projected = attend.project(key_value)
     context = attend(query, projected, with_dead_rows())
     assert context.dtype == dtype and context.isfinite().all()
-    for dead in (context[0, 3], context[1, 0]):
-        assert torch.equal(dead, attend.w_o.bias)
+    for dead in (context[0, 3], context[1, 0]):  # 0 @ w_o + bias, rounded once at most
+        assert torch.allclose(dead, attend.w_o.bias, rtol=1e-2 if dtype.itemsize == 2 else 1e-6)
     weights = attend.weights(query, projected, with_dead_rows())
     assert weights.dtype == dtype and (weights[0, :, 3] == 0).all()
     (context.sum() + weights[..., 1].sum()).backward()

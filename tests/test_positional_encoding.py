@@ -53,7 +53,9 @@ def test_angles_are_positions_times_speeds():
 
 
 def test_a_shorter_table_is_the_beginning_of_a_longer_one():
-    assert torch.equal(positional_encoding(T, D), positional_encoding(3 * T, D)[:T])
+    """Up to rounding: a processor may take another way through a longer row of numbers."""
+    longer = positional_encoding(3 * T, D)[:T]
+    assert torch.allclose(positional_encoding(T, D), longer, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [1, 4, 20])

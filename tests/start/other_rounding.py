@@ -72,6 +72,7 @@ def imitate(seed: int):
             steps = moves[integer].repeat(n // POOL + 1)[first : first + n]
         bits = tensor.view(integer)  # the next whole number is the next float
         is_long = (bits & low_bits).ne_(0)  # 1 where a number has more digits than 16 bits hold
+        is_long *= tensor.isfinite()  # what is no number has bits that mean nothing
         bits += is_long.mul_(steps.view(tensor.shape))
 
     class OtherRounding(TorchDispatchMode):
