@@ -255,7 +255,7 @@ context = Exercise(
         Case(
             "real scores of -10,000, and 10,000 on padding",
             (
-                torch.tensor([[[-10000.0, -9999.0, 10000.0]]]),
+                torch.tensor([[[-10080.0, -10000.0, 10000.0]]]),
                 torch.tensor([[[4.0], [8.0], [100.0]]]),
                 words(2, 3)[:1],
             ),
@@ -263,7 +263,7 @@ context = Exercise(
         Case(
             "one query's scores near 10,000, another's near -10,000",
             (
-                torch.tensor([[[10000.0, 9999.0], [-10000.0, -9999.0]]]),
+                torch.tensor([[[10000.0, 9920.0], [-10000.0, -9920.0]]]),
                 torch.tensor([[[4.0], [8.0]]]),
                 words(2),
             ),

@@ -685,8 +685,13 @@ def fused(mask_of):
 
 
 def layer_inputs(seed, B, T_q, T_k, d_model, n_heads, masked=True):
-    """Inputs, four matrices, heads, and a mask in which every query has a key."""
-    matrices = [normal(seed + i, d_model, d_model, scale=0.6) for i in range(4)]
+    """Inputs, four matrices, heads, and a mask in which every query has a key.
+
+    Wide matrices hold smaller numbers, else outputs get so large that a right answer's rounding
+    shows in those near 0.
+    """
+    scale = min(0.6, 1.0 / d_model**0.5)
+    matrices = [normal(seed + i, d_model, d_model, scale=scale) for i in range(4)]
     mask = (normal(seed + 4, B, T_q, T_k) > (0.2 if masked else -100.0)).index_fill(
         2, torch.tensor([seed % T_k]), True
     )
@@ -712,11 +717,11 @@ def large_scores():
     """Two heads one number wide; the second key is blocked, for the first query the third too.
 
     A key's first number is its score, times 1 for head 0 and −1 for head 1; its second number is
-    its value. So head 0 scores −10,000, 10,000 and −9,900, and head 1 the opposite. These scores
+    its value. So head 0 scores −10,000, 10,000 and −9,920, and head 1 the opposite. These scores
     are exact, and the softmax has nothing to round: any order of the steps gives these outputs.
     """
     query = torch.tensor([[[1.0, -1.0], [1.0, -1.0]]])
-    key_value = torch.tensor([[[-10000.0, 1.0], [10000.0, 4.0], [-9900.0, 2.0]]])
+    key_value = torch.tensor([[[-10000.0, 1.0], [10000.0, 4.0], [-9920.0, 2.0]]])
     w_k, w_v = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     mask = torch.tensor([[[True, False, False], [True, False, True]]])
     return (query, key_value, torch.eye(2), w_k, w_v, torch.eye(2), 2, mask)

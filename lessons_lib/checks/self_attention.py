@@ -72,7 +72,7 @@ padding_of_three = truths("1000", "1110", "0111")[:, None, :]  # (3, 1, 4)
 square_mask = truths("110", "011", "101")
 two_tables = torch.stack([truths("1000", "0110", "1101"), truths("1111", "0010", "1001")])
 example = (rows_of([1] * 4), rows_of([1, 1, 0, 0], [0] * 4), rows_of([10], [20]))
-both_ends = (rows_of([1], [-1]), rows_of([10000], [9900], [9800]), rows_of([1], [2], [5]))
+both_ends = (rows_of([1], [-1]), rows_of([10000], [9920], [9840]), rows_of([1], [2], [5]))
 wide = (
     rows_of([50] * 16, [-50] * 16),
     rows_of([50] * 16, [49] * 16, [48] * 16),
@@ -219,7 +219,7 @@ def look_up_key_by_key(query, key, value, sharpness):
 
 
 lookup_table = (normal(51, 4, 3), normal(52, 4, 2))
-near_ten_thousand = torch.tensor([[10000.0], [9900.0], [9800.0]])
+near_ten_thousand = torch.tensor([[10000.0], [9920.0], [9840.0]])
 two_values = torch.tensor([[10.0], [20.0]])
 three_values = torch.tensor([[1.0], [2.0], [5.0]])
 

@@ -520,10 +520,13 @@ def scores_at_hand(x, memory):
     return torch.tensor(x), torch.tensor(memory), 16 * identity, identity, torch.eye(2)
 
 
-# scores 10,000, 9,999, 9,998 for the first query, their negatives for the second
-high_and_low = scores_at_hand([[[1e4, -1.0], [-1e4, 1.0]]], [[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]])
-# scores 10,000, −10,000, −9,999
-blocked_above = scores_at_hand([[[1e4, 1.0]]], [[[1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]])
+# scores 10,000, 9,920, 9,840 for the first query, their negatives for the second
+# (far enough apart that a last digit of 10,000, a thousandth, decides nothing)
+high_and_low = scores_at_hand(
+    [[[1e4, -1.0], [-1e4, 1.0]]], [[[1.0, 0.0], [1.0, 80.0], [1.0, 160.0]]]
+)
+# scores 10,000, −10,000, −10,080
+blocked_above = scores_at_hand([[[1e4, 1.0]]], [[[1.0, 0.0], [-1.0, 0.0], [-1.0, -80.0]]])
 # scores 0, 1, 2
 blocked_value = scores_at_hand([[[1.0, 0.0]]], [[[0.0, 1e9], [1.0, 0.0], [2.0, 3.0]]])
 two_keys = (

@@ -10,6 +10,7 @@ shape other bits. Results with few digits stay: small whole numbers are exact on
 tests. It works in the thread that imports torch, and does not reach NumPy.
 """
 
+import functools
 import importlib.util
 import sys
 import zlib
@@ -119,8 +120,13 @@ class _WhenTorchIsImported:
         return spec
 
 
+@functools.cache
 def round_otherwise(seed: int) -> None:
-    """Imitate another processor from now on, or from when torch is imported."""
+    """Imitate another processor from now on, or from when torch is imported.
+
+    Asked for again, by the tests' own start in a process that began with it, it does no more:
+    moved twice, a result would be off by two units.
+    """
     if "torch" in sys.modules:
         imitate(seed).__enter__()
     else:
