@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when s
     from matplotlib.axes import Axes
 
 QUIET = "#6B6B6B"  # words that matter less, still dark enough to be read
+DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 CELL = 0.38  # the height of a cell, in inches
 
 
@@ -150,7 +151,7 @@ def _matrix(
             axes.text(x, y, number, ha="center", va="center_baseline", fontsize=12)
         if rows:
             weight = "bold" if i == follow else "normal"
-            place = {"ha": "right", "va": "center", "fontsize": 12, "weight": weight}
+            place = {"ha": "right", "va": "center_baseline", "fontsize": 12, "weight": weight}
             axes.text(left - 0.08, y, rows[i], **place)
     for j, column in enumerate(columns):
         x = left + (j + 0.5) * width
@@ -317,7 +318,7 @@ def _word(axes: Axes, place: tuple, word: str, weight: float, asks: bool, ha="ce
     """A token: the one that attends on red, those with weight dark, the others grey."""
     look = {"ha": ha, "va": "center", "fontsize": 13}
     if asks:
-        box = {"boxstyle": "round,pad=0.2", "facecolor": RED, "edgecolor": "none"}
+        box = {"boxstyle": "round,pad=0.2", "facecolor": DARK_RED, "edgecolor": "none"}
         axes.text(*place, word, color="white", weight="bold", bbox=box, **look)
     else:
         axes.text(*place, word, color=INK if weight >= 0.05 else QUIET, **look)
@@ -470,7 +471,7 @@ def bars_of_temperature(
         if top_p is not None:
             cut = f"top-p {top_p:g}: {kept} kept, sum {shares[:kept].sum():.2f}"
             above = {"xycoords": "axes fraction", "textcoords": "offset points"}
-            axes.annotate(cut, (0, 1), (0, 6), color=RED, fontsize=12.5, **above)
+            axes.annotate(cut, (0, 1), (0, 6), color=DARK_RED, fontsize=12.5, **above)
             if kept < V:
                 axes.axhline(kept - 0.5, color=RED, linewidth=1.8, linestyle="--")
         axes.set(xlim=(0, 1.2), xticks=(0, 0.5, 1), xlabel="probability")

@@ -235,8 +235,8 @@ def test_the_masks_of_the_card_are_the_masks():
     }
     assert list(grids) == list(expected)
     for name, allowed in expected.items():
-        drawn = grids[name].images[0].get_array().tolist()
-        assert drawn == [[int(allowed(i, j)) for j in range(T)] for i in range(T)], name
+        cells = grids[name].images[0].get_array().tolist()
+        assert cells == [[int(allowed(i, j)) for j in range(T)] for i in range(T)], name
         assert grids[name].images[0].get_cmap().name == "Blues"
         rows = [tick.get_text() for tick in grids[name].get_yticklabels()]
         columns = [tick.get_text() for tick in grids[name].get_xticklabels()]
