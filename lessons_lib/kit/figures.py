@@ -64,6 +64,8 @@ class Picture:
     """A finished figure that shows itself in a notebook, with alt text for screen readers."""
 
     def __init__(self, figure: Figure, alt: str):
+        if not isinstance(alt, str) or not alt.strip():
+            raise ValueError(f"alt must say in words what the picture shows, got {alt!r}")
         self.figure = figure
         self.alt = alt
 
@@ -238,13 +240,18 @@ def heatmap(
     alt: str,
     numbers: bool = False,
     colour_label: str = "",
+    outlined: Sequence[tuple[int, int]] = (),
+    columns_on_top: bool = False,
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
     Positive values only are drawn from white to blue; with negative values zero is white, red is
     below and blue above. `numbers` writes each value into its cell; without them a colour bar
-    stands beside the cells, and `colour_label` says what it shows.
+    stands beside the cells, and `colour_label` says what it shows. `outlined` frames cells, each
+    (row, column) counted from 0; `columns_on_top` writes the columns above the cells.
     """
+    from matplotlib.patches import Rectangle
+
     matrix = torch.as_tensor(matrix).detach()
     digits = 2 if matrix.is_floating_point() else 0
     values = matrix.float()
@@ -253,6 +260,12 @@ def heatmap(
             f"matrix must have shape ({len(rows)}, {len(columns)}) to fit its rows and columns, "
             f"got {tuple(values.shape)}"
         )
+    for i, j in outlined:
+        if not (0 <= i < len(rows) and 0 <= j < len(columns)):
+            raise ValueError(
+                f"outlined must hold cells of {len(rows)} rows and {len(columns)} columns, "
+                f"got ({i}, {j})"
+            )
     width = min(10.0, 3.2 + 0.62 * len(columns))
     axes = _axes(title, x_label, y_label, width=width, height=2.4 + 0.42 * len(rows))
     top = float(values.abs().max()) or 1.0
@@ -267,9 +280,15 @@ def heatmap(
     axes.set_xticks(range(len(columns)), columns)
     if max(map(len, columns)) > 3:
         axes.tick_params("x", rotation=45, rotation_mode="xtick")
+    if columns_on_top:
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+    for i, j in outlined:
+        frame = {"fill": False, "edgecolor": RED, "linewidth": 2.6, "clip_on": False}
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
     if numbers:
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
