@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lessons_lib.kit.arguments import check_positive
 from lessons_lib.kit.vocabulary import EOS, PAD
 
 if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when something is drawn
@@ -483,22 +484,24 @@ def transformer(
 
     Thick lines are the residual streams. Without `n_layers` a frame stands for N layers. In the
     paper a norm stands after each addition, on the stream itself, and none closes the stack.
+
+    Raises:
+        ValueError: if `n_layers` is no whole number of at least 1.
     """
+    if n_layers is not None:
+        check_positive("n_layers", n_layers)
     times = "N ×" if n_layers is None else f"{n_layers} ×"
     axes = _sheet(title, width=9.6, height=10.15)
-    itself, crosswise, feed_forward = "self-attention", "cross-attention", "feed-forward"
-    encoder = [f"multi-head\n{itself}", feed_forward]
-    decoder = [f"masked multi-head\n{itself}", f"multi-head\n{crosswise}", feed_forward]
+    encoder = ["multi-head\nself-attention", "feed-forward"]
+    decoder = ["masked multi-head\nself-attention", "multi-head\ncross-attention", "feed-forward"]
     left, right = 2.85, 6.75
     top = _stack(axes, left, BLUE, "source words", encoder, times, side=-1)
     _way(
         axes, (left, top), (left, top + 0.3), (4.75, top + 0.3), (4.75, 4.47), colour=BLUE, width=5
     )
     axes.text(left, top + 0.48, "memory", ha="center", fontsize=13, weight="bold", color=BLUE)
-    for name, y, above in (
-        ("K", 4.73, 0.15),
-        ("V", 4.47, -0.15),
-    ):  # into cross-attention, from the left
+    # Keys and values go into cross-attention from the left.
+    for name, y, above in ("K", 4.73, 0.15), ("V", 4.47, -0.15):
         _way(axes, (4.75, y), (right - 0.95, y), colour=BLUE, width=2.4, head=True)
         axes.text(5.12, y + above, name, ha="center", va="center", fontsize=13, weight="bold")
 
@@ -548,14 +551,14 @@ def _stack(
     axes.text(x + 1.85 * side, y + height / 2, times, ha="center", fontsize=17, weight="bold")
     for part in parts:
         fill = ORANGE if "attention" in part else SKY
-        says = {"self": "Q, K, V", "cross": "Q"}.get(part.split("\n")[-1].split("-")[0], "")
+        from_below = "Q, K, V" if "self-" in part else "Q" if "cross-" in part else ""
         _way(axes, (x, y), (x, y + 0.31), colour=colour, width=5)
         way = (x, y + 0.31), (around, y + 0.31), (around, y + 1.78), (x + 0.16 * side, y + 1.78)
         _way(axes, *way, colour=colour, width=5, head=True)
         _way(axes, (x, y + 0.31), (x, y + 0.48), head=True)
         _block(axes, x, y + 0.6, "norm", "white", height=0.24)
         _way(axes, (x, y + 0.72), (x, y + 0.93), head=True)
-        axes.text(x + 0.12, y + 0.82, says, va="center", fontsize=12, weight="bold")
+        axes.text(x + 0.12, y + 0.82, from_below, va="center", fontsize=12, weight="bold")
         _block(axes, x, y + 1.17, part, fill, height=0.48)
         _way(axes, (x, y + 1.41), (x, y + 1.62), head=True)
         _plus(axes, x, y + 1.78)

@@ -36,6 +36,9 @@ def slabs(T: int, d_model: int, n_heads: int, title: str, alt: str) -> Picture:
     """Draw how heads are split, attend each by itself, are merged and mixed by W_o.
 
     A slab has T rows, and its columns have the colour of their head. Sizes stand below each stage.
+
+    Raises:
+        ValueError: if a size is below 1, d_model not divisible by n_heads, or n_heads above 6.
     """
     check_positive("T", T)
     check_positive("n_heads", n_heads)
@@ -112,7 +115,7 @@ def _slab(
         vmin=0,
         vmax=len(COLOURS),
         edgecolors="white",
-        linewidth=min(1.0, 8 * wide),
+        linewidth=1.0 if min(wide, high) > 0.06 else 0.0,  # narrow cells would be all edge
     )
 
 
@@ -294,6 +297,9 @@ def cache_grid(steps: int, title: str, alt: str) -> Picture:
 
     Grey rows are kept, orange rows are computed now, blank rows are not there yet. Below each step
     stands how many rows it computes.
+
+    Raises:
+        ValueError: if `steps` is no whole number from 1 to 6.
     """
     check_positive("steps", steps)
     check_at_most("steps", steps, 6)

@@ -1,6 +1,8 @@
 """Sketches: what is written in them is computed, no words overlap, every arrow meets its box."""
 
 import base64
+import subprocess
+import sys
 from itertools import combinations, pairwise
 from math import degrees, hypot, radians
 
@@ -29,6 +31,7 @@ PICTURES = {
     "cache": lambda: sketches.cache_grid(4, "Title", "alt"),
     "cache, one step": lambda: sketches.cache_grid(1, "Title", "alt"),
     "cache, six steps": lambda: sketches.cache_grid(6, "Title", "alt"),
+    "a long title": lambda: sketches.alibi_triangle(3, [0], list("abc"), "Title " * 15, "alt"),
     "transformer": lambda: figures.transformer("alt"),
     "transformer of 2": lambda: figures.transformer("alt", n_layers=2),
 }
@@ -350,3 +353,14 @@ def test_key_and_value_come_from_the_encoder_query_from_below():
         y = sorted((arrow.xyann[1], arrow.xy[1]))
         near = words[name].padded(0.15)
         assert near.x0 < x[1] and near.x1 > x[0] and near.y0 < y[1] and near.y1 > y[0]
+
+
+def test_the_transformer_names_layers_that_do_not_fit():
+    with pytest.raises(ValueError, match="n_layers must be a whole number of at least 1, got 0"):
+        figures.transformer("alt", n_layers=0)
+
+
+def test_matplotlib_is_imported_only_when_something_is_drawn():
+    code = "import sys, lessons_lib.kit.sketches; print('matplotlib' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
