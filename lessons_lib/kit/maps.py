@@ -29,9 +29,10 @@ STYLE = """<style>
  text-align:center!important}
 .live-map tbody th{text-align:right!important}
 .live-map summary{cursor:pointer;margin:6px 0}
-.live-map p{display:block!important;margin:0 0 8px;font-size:14px;font-weight:400;line-height:24px;
- text-align:left;white-space:normal}
+.live-map p{display:block!important;margin:0 0 8px!important;font-size:14px;
+ font-weight:400;line-height:24px;text-align:left;white-space:normal}
 .live-map p i{font-style:normal;padding:2px 5px;border-radius:3px;white-space:nowrap}
+.live-map p span{display:inline!important}
 .live-map tr p{display:none!important;position:absolute;top:0;left:0;right:0;background:#fff}
 .live-map tr:hover p,.live-map tr:focus p{display:block!important}
 .live-map tr:hover p,.live-map section:hover img{z-index:1}
@@ -84,7 +85,7 @@ def attention_map(
     head = "".join(f"<th>{key}</th>" for key in columns)
     head = f'<thead><tr style="background:#fff"><td>attends to →</td>{head}</tr></thead>\n'
     plain = " ".join(f"<i>{key}</i>" for key in columns)
-    strip = f'<p style="display:none"><br>{plain}</p>'  # as tall as the sentence that will cover it
+    strip = f'<p style="display:none">… attends to<br>{plain}</p>'  # each row's fits on top of it
     hint = '<p style="display:none">Point at a row, tap it, or press Tab.</p>'
     heads = []
     for name, matrix in _heads(weights, len(rows), len(columns), names):
@@ -151,7 +152,7 @@ def patch_map(
                 f"{_paint(colour, text=False)}</i>"
                 for i, (w, colour) in enumerate(zip(row, colours, strict=True))
             )
-            light = [[*colour, 190 - colour[0] * 0.45] for colour in colours]  # bright is clear
+            light = [[*colour, 160 - colour[0] / 4] for colour in colours]  # bright is clear
             light = (torch.tensor(light) / 255).view(-1, columns, 4)
             veil = f'<img alt="" style="display:none" {size} src="{_png(light)}">'
             tiles += (
@@ -161,7 +162,8 @@ def patch_map(
             )
         body = f'{shown}<div style="{flex};flex:1;max-height:480px;overflow-y:auto">{tiles}</div>'
         heads.append((name, f'<div style="{flex}">{body}</div>'))
-    hint = "<p>Point at a query, tap it, or press Tab. Yellow: its heaviest weight, beside it.</p>"
+    hint = "<p>Yellow: the heaviest weight of a query, its number beside it. <span "
+    hint += 'style="display:none">Point at a query, tap it, or press Tab.</span></p>'
     return LiveMap(title, alt, hint, heads)
 
 
