@@ -3,6 +3,8 @@
 Sentences to encode are lists of words; ids are rows BOS, words, EOS, PAD …
 """
 
+from itertools import pairwise
+
 import torch
 
 from lessons_lib.checks.exercise import Case, Exercise, Misconception, several
@@ -65,7 +67,7 @@ def unknown_as_pad(sentences, vocab):
 
 
 def many(n, words):
-    """A long sentence: n words out of `words`, in a fixed order that does not repeat them evenly."""
+    """A long sentence: n words out of `words`, some of them often."""
     return [words[t * t % len(words)] for t in range(n)]
 
 
@@ -281,7 +283,7 @@ def counted(ids, V, wanted):
     """Count the pairs of neighbours that are `wanted`."""
     counts = torch.zeros(V, V, dtype=torch.int64)
     for row in ids.tolist():
-        for first, second in zip(row[:-1], row[1:], strict=True):
+        for first, second in pairwise(row):
             if wanted(first, second):
                 counts[first, second] += 1
     return counts
