@@ -114,7 +114,7 @@ def test_heads_overlap(seed):
 
 
 @each_seed
-def test_no_head_is_needed_and_none_is_enough(seed):
+def test_three_heads_do_most_of_the_work(seed):
     _, model, src, tgt, _ = translator(seed)
     of_head = torch.arange(H * D_K).view(H, D_K)
 
@@ -125,8 +125,8 @@ def test_no_head_is_needed_and_none_is_enough(seed):
         return exact_match(greedy_decode(changed, src), tgt).float().mean().item()
 
     others = [of_head[torch.arange(H) != head].flatten() for head in range(H)]
-    assert min(without(columns) for columns in of_head) > 0.85
-    assert max(without(columns) for columns in others) < 0.6
+    assert min(without(columns) for columns in of_head) > 0.65
+    assert max(without(columns) for columns in others) < 0.55
 
 
 @each_seed
