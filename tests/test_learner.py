@@ -347,6 +347,18 @@ def test_an_answer_whose_id_the_course_changed(learner):
     assert STUB not in learner.text("second")
 
 
+def test_a_cell_whose_id_the_course_changed_keeps_what_the_learner_ran(learner):
+    mine = learner.mine()
+    cell(mine, "two-check").update(outputs=[stream("passed")], execution_count=3)
+    learner.save(mine)
+    nb = learner.tracked()
+    cell(nb, "two-check")["id"] = "second-check"
+    learner.track(FIRST, nb)
+    learner.update()
+    assert cell(learner.mine(), "second-check")["outputs"] == [stream("passed")]
+    assert learner.ids() == [each["id"] for each in nb["cells"]]
+
+
 def test_duplicate_and_missing_ids(learner):
     mine = learner.mine()
     at = learner.ids().index("two")

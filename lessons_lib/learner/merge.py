@@ -123,10 +123,9 @@ def stands_unrun(cell: Cell, old: dict[str, Cell]) -> bool:
     """
     if cell["cell_type"] != "code" or run(cell) == run(cleared(cell)):
         return False
-    if cell["id"] in old:
-        return run(cell) == run(old[cell["id"]])
     return any(
-        run(cell) == run(origin) and source(cell) in source(origin) for origin in old.values()
+        run(cell) == run(origin) and (cell["id"] == name or source(cell) in source(origin))
+        for name, origin in old.items()
     )
 
 
@@ -218,8 +217,8 @@ def matched(own: list[Cell], theirs: list[Cell], old: dict[str, Cell] | None) ->
     """Which of the learner's cells belongs to which of the course's, by the course's id.
 
     A split or copied cell may have a new id, and a renewed one of the course too: then the
-    function that both define tells. `old` are the cells that the learner started from, if known:
-    a cell that is new on both sides is no pair.
+    function that both define tells, and where there is none, the same text. `old` are the cells
+    that the learner started from, if known: a cell that is new on both sides is no pair.
     """
     mine = by_id(own)
     partners = {cell["id"]: mine[cell["id"]] for cell in theirs if cell["id"] in mine}
@@ -227,12 +226,13 @@ def matched(own: list[Cell], theirs: list[Cell], old: dict[str, Cell] | None) ->
     strangers = [cell for cell in own if cell["id"] not in their_names]
     for cell in theirs:
         wanted = functions(cell)
-        if cell["id"] in partners or not wanted:
+        if cell["id"] in partners:
             continue
         # From the end, because the last definition is the one that a check has seen.
         for stranger in reversed(strangers):
             known = old is None or cell["id"] in old or stranger["id"] in old
-            if known and wanted[0] in functions(stranger):
+            same = text(stranger) == text(cell)
+            if known and (wanted[0] in functions(stranger) if wanted else same):
                 partners[cell["id"]] = stranger
                 strangers.remove(stranger)
                 break
