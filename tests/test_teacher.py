@@ -248,7 +248,7 @@ def test_rehearsal_hands_in_right_answers_and_mistakes(course, tmp_path):
 
 
 def test_a_gradebook_of_the_first_edition_goes_on(tmp_path):
-    """Graded then, graded again now, and handed in now; in between, the lesson is released anew."""
+    """It grades what was handed in then, again, and a copy of today; and releases the lesson."""
     course = tmp_path / "class"
     with zipfile.ZipFile(ROOT / "tests/fixtures/first_edition/teacher.zip") as pack:
         pack.extractall(course)
@@ -256,19 +256,19 @@ def test_a_gradebook_of_the_first_edition_goes_on(tmp_path):
     before = points_in(course)
     assert before == {"ada": points(*IDS), "bob": points("exact_match")}
 
+    solved = {cell.id: cell.source for cell in read(SOLUTION).cells}
+    right = {id.replace("_", "-"): solved[id.replace("_", "-")] for id in IDS[:3]}
+    path = course / "submitted" / "cyd" / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True)
+    today = submission(copy_in_work(f"exercises/{NAME}.ipynb"), right)
+    write(path, canonical_bytes(today))
     teacher.nbgrader(course, "autograde", NAME, "--force")
-    assert points_in(course) == before
+    now = {**before, "cyd": points(*IDS[:3])}
+    assert points_in(course) == now
     assert verdicts(course, "bob")["token_loss"] == ("fail", "counts_padding")
 
     teacher.release(SOLUTION, course, POINTS)
-    solved = {cell.id: cell.source for cell in read(SOLUTION).cells}
-    right = {id.replace("_", "-"): solved[id.replace("_", "-")] for id in IDS[:3]}
-    handed_in = submission(read(course / "release" / NAME / f"{NAME}.ipynb"), right)
-    path = course / "submitted" / "cyd" / NAME / f"{NAME}.ipynb"
-    path.parent.mkdir(parents=True)
-    write(path, canonical_bytes(handed_in))
-    teacher.nbgrader(course, "autograde", NAME, "--force")
-    assert points_in(course) == {**before, "cyd": points(*IDS[:3])}
+    assert points_in(course) == now
 
 
 def test_course_in_the_repository_is_refused(capsys):
