@@ -8,8 +8,9 @@
     python course.py update           after `git pull`: renew the notebooks that you work on
     python course.py WORD ...         run `python -m lessons_lib WORD ...`
 
-The lessons that you work on are copies, in the folder work/. Opening them overwrites nothing;
-`reset` and `update` keep what was there in work/.backups/.
+The lessons that you work on are copies, in the folder work/. They come without outputs: run a
+cell to see what it shows. Opening them overwrites nothing; `reset` and `update` keep what was
+there in work/.backups/.
 Running this again is quick and safe: it installs only what is missing.
 """
 

@@ -419,7 +419,8 @@ def test_outputs_that_only_the_course_had_made_go(early):
     early.save(mine)
     before = (early.work / FIRST).read_bytes()
     said = early.update()
-    assert "renewed; you had changed nothing in it" in said  # the second notebook
+    second = "renewed; you had changed nothing in it, and its outputs come when you run it"
+    assert f"work/{SECOND}: {second}" in said
     assert "the course's own outputs are gone: run the cells to see yours" in said
     assert early.mine() == unrun(mine)
     assert early.mine(SECOND) == early.given(SECOND)

@@ -88,6 +88,8 @@ def planned(root: Path, given: Path, path: Path) -> Plan:
         return Plan(given, version, Change(path, None, version, "new"))
     if mine == version or mine in known:
         said = "renewed; you had changed nothing in it"
+        if mine != without_outputs(mine):
+            said += ", and its outputs come when you run it"
         return Plan(given, version, Change(path, mine, version, said))
     try:
         old = parse(mine)
