@@ -14,7 +14,8 @@ from lessons_lib.self_attention import SelfAttention, dot_product_scores
 pytestmark = pytest.mark.seeds
 
 SEEDS = range(3)
-WORDS = "the animal did not cross the street because it was too tired".split(" ")
+LINE = "the animal did not cross the street because it was too tired"
+WORDS = LINE.split()
 VOCABULARY = sorted({*WORDS, "wide"})
 IT, ANIMAL, STREET = (WORDS.index(word) for word in ("it", "animal", "street"))
 
