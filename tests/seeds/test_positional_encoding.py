@@ -88,8 +88,9 @@ def trained(name, seed):
 @functools.cache
 def right(name, seed, blocked=()):
     """The share of right answers by position, from 3 on: (T-3,)."""
+    model = trained(name, seed)
     with torch.no_grad():
-        answers = trained(name, seed)(TEST, blocked)[:, 3:].argmax(dim=-1)  # (N, T-3)
+        answers = model(TEST, blocked)[:, 3:].argmax(dim=-1)  # (N, T-3)
     return (answers == TEST[:, :-3]).float().mean(dim=0)
 
 
