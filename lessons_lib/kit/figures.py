@@ -31,6 +31,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#CC79A7",
     "#56B4E9",
 )
+DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 COLOURS = [BLUE, RED, GREEN, ORANGE, PURPLE, SKY]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 INK, FAINT = "#222222", "#8A8A8A"
@@ -646,7 +647,7 @@ def beam_tree(
 
 @house_style()
 def sentences(
-    written: Mapping[str, Sequence[tuple[str, bool]]], title: str, alt: str, width: int = 82
+    written: Mapping[str, Sequence[tuple[str, bool]]], title: str, alt: str, width: int = 90
 ) -> Picture:
     """Write sentences under headings, right ones blue behind a tick, wrong ones red behind a cross.
 
@@ -659,7 +660,7 @@ def sentences(
     for heading, pairs in written.items():
         lines += [("", heading, INK)]
         for text, right in pairs:
-            mark, colour = ("✓", BLUE) if right else ("✗", RED)
+            mark, colour = ("✓", BLUE) if right else ("✗", DARK_RED)
             first, *more = wrap(text, width) or ["(nothing)"]
             lines += [(mark, first, colour), *(("", f"    {line}", colour) for line in more)]
     axes = _axes(title, "", "", height=0.7 + 0.34 * len(lines))
