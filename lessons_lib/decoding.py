@@ -65,7 +65,7 @@ def best_continuations(logits, log_p, n_words, ended, alpha: float):
     total = log_p[..., None] + step  # (B, width, V)
     # One word more for a beam that still writes: ~ended counts 1 there, and 0 for an ended one.
     rank = total / length_penalty(n_words + ~ended, alpha)[..., None]  # (B, width, V)
-    best = rank.flatten(1).topk(width).indices  # (B, width): places in width·V
+    best = rank.flatten(1).topk(width).indices  # (B, width): indices into width·V
     return best // V, best % V, total.flatten(1).gather(1, best)  # (B, width) each
 
 
