@@ -15,6 +15,7 @@ import torch
 from lessons_lib.kit.arguments import check_at_most, check_positive, check_shape
 from lessons_lib.kit.figures import (
     BLUE,
+    DARK_RED,
     FAINT,
     GREEN,
     INK,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when s
     from matplotlib.axes import Axes
 
 QUIET = "#6B6B6B"  # words that matter less, still dark enough to be read
-DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 CELL = 0.38  # the height of a cell, in inches
 
 

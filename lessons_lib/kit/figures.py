@@ -31,6 +31,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#CC79A7",
     "#56B4E9",
 )
+DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 COLOURS = [BLUE, RED, GREEN, ORANGE, PURPLE, SKY]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 INK, FAINT = "#222222", "#8A8A8A"
@@ -641,6 +642,35 @@ def beam_tree(
     columns, rows = zip(*places.values(), strict=True)
     axes.set(xlim=(-0.5, max(columns) + 0.5), ylim=(min(rows) - 0.6, max(rows) + 0.4))
     axes.axis("off")
+    return Picture(axes.figure, alt)
+
+
+@house_style()
+def sentences(
+    written: Mapping[str, Sequence[tuple[str, bool]]], title: str, alt: str, width: int = 90
+) -> Picture:
+    """Write sentences under headings, right ones blue behind a tick, wrong ones red behind a cross.
+
+    `written` gives for each heading pairs of a sentence and whether it is right. A sentence that
+    is longer than `width` letters goes on in the next line.
+    """
+    from textwrap import wrap
+
+    lines = []
+    for heading, pairs in written.items():
+        lines += [("", heading, INK)]
+        for text, right in pairs:
+            mark, colour = ("✓", BLUE) if right else ("✗", DARK_RED)
+            first, *more = wrap(text, width) or ["(nothing)"]
+            lines += [(mark, first, colour), *(("", f"    {line}", colour) for line in more)]
+    axes = _axes(title, "", "", height=0.7 + 0.34 * len(lines))
+    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.5, -0.6))
+    axes.axis("off")
+    for y, (mark, text, colour) in enumerate(lines):
+        heading = colour == INK
+        weight = "bold" if heading else "normal"
+        axes.text(0.02, y, mark, color=colour, va="center", fontsize=14)
+        axes.text(0 if heading else 0.05, y, text, color=colour, va="center", weight=weight)
     return Picture(axes.figure, alt)
 
 

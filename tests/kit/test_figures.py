@@ -28,6 +28,9 @@ PICTURES = {
     "beam_tree": lambda: figures.beam_tree(
         {("a",): (0.6, True), ("b",): (0.4, False), ("a", "c"): (0.5, True)}, ("a", "c"), "T", "alt"
     ),
+    "sentences": lambda: figures.sentences(
+        {"one": [("a b", True), ("", False)], "two": [("c " * 100, True)]}, "T", "alt"
+    ),
     "heads": lambda: figures.heads(
         torch.eye(2).expand(3, 2, 2), ["a", "b"], ["c", "d"], "T", "x", "y", "alt"
     ),
