@@ -1,4 +1,4 @@
-"""Masks mean what torch means by them, fully masked rows are zeros, and the properties of lesson 4 hold."""
+"""Masks mean what torch means; fully masked rows are zeros; the properties of lesson 4 hold."""
 
 import pytest
 import torch
