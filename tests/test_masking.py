@@ -1,4 +1,4 @@
-"""Masks mean what torch means by them, dead rows are zeros, and the properties of lesson 4 hold."""
+"""Masks mean what torch means; fully masked rows are zeros; the properties of lesson 4 hold."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_context_equals_scaled_dot_product_attention():
     torch.manual_seed(0)
     query, key, value = torch.randn(B, T_Q, D), torch.randn(B, T_K, D), torch.randn(B, T_K, 2)
     mask = random_mask(B, T_Q, T_K)
-    mask[1, 2] = False  # a dead row
+    mask[1, 2] = False  # a fully masked row
     weights = masked_softmax(query @ key.transpose(1, 2) / D**0.5, mask)
     for given in (mask, to_additive(mask)):
         theirs = F.scaled_dot_product_attention(query, key, value, attn_mask=given)
@@ -58,7 +58,7 @@ def test_context_equals_scaled_dot_product_attention():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dead_rows_are_zero_with_finite_gradients(dtype):
+def test_fully_masked_rows_are_zero_with_finite_gradients(dtype):
     scores = (3 * torch.randn(B, T_Q, T_K)).to(dtype).requires_grad_()
     mask = padding_mask(torch.tensor([2, 0, T_K]), T_K)
     weights = masked_softmax(scores, mask)
