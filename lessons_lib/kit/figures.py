@@ -174,10 +174,24 @@ def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -
     return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
 
 
-def influence(series: Mapping[str, Sequence[float]], title: str, alt: str) -> Picture:
-    """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it."""
+def influence(
+    series: Mapping[str, Sequence[float]],
+    title: str,
+    alt: str,
+    landmarks: Mapping[int, str] | None = None,
+) -> Picture:
+    """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it.
+
+    `landmarks` names positions below the axis, such as {0: "end", 8: "middle"}.
+    """
     x_label, y_label = "words between the swapped word and the end", "how far the memory moves"
-    return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+    picture = curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+    if landmarks:
+        below = picture.figure.axes[0].secondary_xaxis(0)
+        below.set_xticks(list(landmarks), list(landmarks.values()), weight="bold", fontsize=14)
+        below.tick_params(length=0, pad=22)  # under the numbers
+        picture.figure.axes[0].xaxis.labelpad = 24
+    return picture
 
 
 @house_style()
@@ -342,9 +356,9 @@ def bottleneck(
     src: Sequence[str],
     tgt: Sequence[str],
     alt: str,
-    title: str = "The writer never sees the English words",
+    title: str = "The decoder never sees the English words",
 ) -> Picture:
-    """Draw an encoder–decoder: source words flow into one box, and it alone feeds the writers."""
+    """Draw an encoder–decoder: source words flow into one box, and it alone feeds the decoder."""
     middle, end = len(src), len(src) + len(tgt)
     axes = _axes(title, "", "", height=3.4)
     axes.set(xlim=(-0.5, end + 0.5), ylim=(-0.55, 1.6))
@@ -355,7 +369,11 @@ def bottleneck(
         _arrow(axes, (i, -0.2), (i, 0.3))
         _arrow(axes, (i + 0.38, 0.6), (i + 0.62, 0.6))
     _box(axes, middle, "c", RED)
-    axes.text(middle, 1.0, "context c", ha="center", color=RED, fontsize=12, weight="bold")
+    names = (middle - 1) / 2, (middle + 1 + end) / 2
+    bold = {"ha": "center", "fontsize": 13, "weight": "bold"}
+    axes.text(names[0], 1.02, "encoder", color=BLUE, **bold)
+    axes.text(names[1], -0.48, "decoder", color=GREEN, **bold)
+    axes.text(middle, 1.02, "context c", color=RED, **bold)
     axes.plot([middle, middle, end], [0.3, -0.2, -0.2], color=RED, linewidth=1.6)
     for i, word in enumerate(tgt, start=middle + 1):
         _box(axes, i, "write", GREEN)

@@ -14,7 +14,7 @@ LENGTHS = {"1–4": 1.0, "5–8": 0.9, "9–12": 0.5}
 PICTURES = {
     "curves": lambda: figures.curves({"a": [1, 2, 3]}, "Title", "x", "y", 'an "alt" text'),
     "by_length": lambda: figures.by_length({"a": LENGTHS, "b": LENGTHS}, "Title", "alt"),
-    "influence": lambda: figures.influence({"a": [0.5, 0.1]}, "Title", "alt"),
+    "influence": lambda: figures.influence({"a": [0.5, 0.1]}, "Title", "alt", {0: "end"}),
     "losses": lambda: figures.losses({"a": [3.0] * 40}, "Title", "alt"),
     "bars": lambda: figures.bars({"zwei": 0.7, "drei": 0.3}, "Title", "share", "alt", "zwei"),
     "heatmap": lambda: figures.heatmap(
