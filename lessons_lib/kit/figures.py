@@ -113,13 +113,18 @@ def curves(
     alt: str,
     x: Sequence[float] | None = None,
     y_range: tuple[float, float] | None = None,
+    level: Mapping[str, float] | None = None,
 ) -> Picture:
     """Draw one line per series, each with its name in its own colour.
 
     A series is a list of values, drawn at `x` (default 0, 1, 2, …), or a mapping whose keys become
-    the places on the x axis, such as the result of `mean_by_length`.
+    the places on the x axis, such as the result of `mean_by_length`. `level` draws a thin line at
+    each height that it names.
     """
     axes = _axes(title, x_label, y_label)
+    for name, height in (level or {}).items():
+        axes.axhline(height, color=FAINT, linewidth=1)
+        axes.annotate(name, (0, height), (4, 4), ("axes fraction", "data"), "offset points")
     for i, (name, values) in enumerate(series.items()):
         if isinstance(values, Mapping):
             places, heights = list(values), list(values.values())
@@ -258,13 +263,14 @@ def heatmap(
     colour_label: str = "",
     outlined: Sequence[tuple[int, int]] = (),
     columns_on_top: bool = False,
+    least: float = 0.0,
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
     Positive values only are drawn from white to blue; with negative values zero is white, red is
-    below and blue above. `numbers` writes each value into its cell; without them a colour bar
-    stands beside the cells, and `colour_label` says what it shows. `outlined` frames cells, each
-    (row, column) counted from 0; `columns_on_top` writes the columns above the cells.
+    below and blue above. `numbers` writes each value of size `least` or more into its cell; without
+    them a colour bar stands beside the cells, and `colour_label` says what it shows. `outlined`
+    frames cells, each (row, column) counted from 0; `columns_on_top` writes the columns above.
     """
     from matplotlib.patches import Rectangle
 
@@ -308,6 +314,8 @@ def heatmap(
     if numbers:
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
+                if abs(value) < least:
+                    continue
                 colour = "white" if abs(value) > 0.6 * top else INK
                 axes.text(
                     j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=11

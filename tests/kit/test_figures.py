@@ -77,6 +77,14 @@ def test_every_series_has_its_own_colour_mark_and_name():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LENGTHS)
 
 
+def test_a_level_is_a_thin_line_with_its_name():
+    level = {"all alike": 0.6}
+    axes = figures.curves({"a": LENGTHS}, "t", "x", "y", "alt", level=level).figure.axes[0]
+    line = axes.get_lines()[0]
+    assert list(line.get_ydata()) == [0.6, 0.6] and line.get_linewidth() == 1
+    assert [text.get_text() for text in axes.texts] == ["all alike"]
+
+
 def test_losses_are_smoothed_over_the_window():
     values = [float(i) for i in range(30)]
     axes = figures.losses({"a": values}, "t", "alt", window=10).figure.axes[0]
@@ -94,6 +102,21 @@ def test_a_heatmap_puts_tokens_on_both_axes_and_numbers_in_cells():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["r1", "r2", "r3"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["c1", "c2"]
     assert [text.get_text() for text in axes.texts] == [f"{v:.2f}" for v in matrix.flatten()]
+
+
+def test_a_heatmap_leaves_small_numbers_out():
+    look = {"numbers": True, "least": 0.05}
+    axes = figures.heatmap(
+        torch.tensor([[0.04, 0.05], [-0.5, 0.0]]),
+        ["r", "s"],
+        ["c", "d"],
+        "t",
+        "x",
+        "y",
+        "a",
+        **look,
+    ).figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.05", "-0.50"]
 
 
 def test_a_heatmap_names_sizes_that_do_not_fit():
