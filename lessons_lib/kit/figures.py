@@ -401,9 +401,9 @@ def looking_back(
     at: int,
     weights: Sequence[float],
     alt: str,
-    title: str = "Before each word the writer looks at all notes",
+    title: str = "Before each word the decoder attends to all notes",
 ) -> Picture:
-    """Draw a writer that looks at every source word; a line is as thick as its weight.
+    """Draw a decoder that attends to every source word; a line is as thick as its weight.
 
     `weights` has one share for each source word, for the target word number `at` (from 0).
     """
