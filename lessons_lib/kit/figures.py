@@ -469,26 +469,26 @@ def heads(
 
 @house_style()
 def on_a_line(
-    looks: Mapping[str, Sequence[float]], title: str, alt: str, places: Sequence[float]
+    softmaxes: Mapping[str, Sequence[float]], title: str, alt: str, places: Sequence[float]
 ) -> Picture:
     """Draw each softmax as bars over `places`; a triangle stands where its weighted average lies.
 
-    `looks` gives the weights of each softmax, one for each place.
+    `softmaxes` gives the weights of each softmax, one for each place.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 0.9 + 1.35 * len(looks)), layout="constrained")
-    panels = figure.subplots(len(looks), 1, sharex=True, squeeze=False)[:, 0]
-    for i, (axes, (name, weights)) in enumerate(zip(panels, looks.items(), strict=True)):
+    figure = Figure(figsize=(10, 0.9 + 1.35 * len(softmaxes)), layout="constrained")
+    panels = figure.subplots(len(softmaxes), 1, sharex=True, squeeze=False)[:, 0]
+    for i, (axes, (name, weights)) in enumerate(zip(panels, softmaxes.items(), strict=True)):
         axes.bar(places, weights, color=COLOURS[i % len(COLOURS)], width=0.5)
         answer = sum(w * place for w, place in zip(weights, places, strict=True))
         axes.plot(answer, -0.16, marker="^", color=INK, markersize=13, clip_on=False)
-        axes.text(answer + 0.3, -0.2, f"brings home {answer:.0f}", va="center", fontsize=12)
+        axes.text(answer + 0.3, -0.2, f"returns {answer:.0f}", va="center", fontsize=12)
         axes.set(ylim=(-0.4, 1.1), yticks=(0, 1), xticks=list(places))
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.grid(visible=False)
     panels[0].set_title(title)
-    panels[-1].set_xlabel("place, which is also its value")
+    panels[-1].set_xlabel("position, which is also its value")
     return Picture(figure, alt)
 
 
