@@ -21,6 +21,8 @@ sys.path.append(_START)
 from network_guard import forbid_network  # noqa: E402
 from other_rounding import round_otherwise  # noqa: E402
 
+pytest_plugins = ["tests.nearly"]  # what nbval takes for equal
+
 forbid_network()
 if seed := os.environ.get("LESSONS_ROUNDING"):
     round_otherwise(int(seed))

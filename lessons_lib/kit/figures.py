@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lessons_lib.kit.arguments import check_positive
 from lessons_lib.kit.vocabulary import EOS, PAD
 
 if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when something is drawn
@@ -64,6 +65,8 @@ class Picture:
     """A finished figure that shows itself in a notebook, with alt text for screen readers."""
 
     def __init__(self, figure: Figure, alt: str):
+        if not isinstance(alt, str) or not alt.strip():
+            raise ValueError(f"alt must say in words what the picture shows, got {alt!r}")
         self.figure = figure
         self.alt = alt
 
@@ -238,13 +241,18 @@ def heatmap(
     alt: str,
     numbers: bool = False,
     colour_label: str = "",
+    outlined: Sequence[tuple[int, int]] = (),
+    columns_on_top: bool = False,
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
     Positive values only are drawn from white to blue; with negative values zero is white, red is
     below and blue above. `numbers` writes each value into its cell; without them a colour bar
-    stands beside the cells, and `colour_label` says what it shows.
+    stands beside the cells, and `colour_label` says what it shows. `outlined` frames cells, each
+    (row, column) counted from 0; `columns_on_top` writes the columns above the cells.
     """
+    from matplotlib.patches import Rectangle
+
     matrix = torch.as_tensor(matrix).detach()
     digits = 2 if matrix.is_floating_point() else 0
     values = matrix.float()
@@ -253,6 +261,12 @@ def heatmap(
             f"matrix must have shape ({len(rows)}, {len(columns)}) to fit its rows and columns, "
             f"got {tuple(values.shape)}"
         )
+    for i, j in outlined:
+        if not (0 <= i < len(rows) and 0 <= j < len(columns)):
+            raise ValueError(
+                f"outlined must hold cells of {len(rows)} rows and {len(columns)} columns, "
+                f"got ({i}, {j})"
+            )
     width = min(10.0, 3.2 + 0.62 * len(columns))
     axes = _axes(title, x_label, y_label, width=width, height=2.4 + 0.42 * len(rows))
     top = float(values.abs().max()) or 1.0
@@ -267,9 +281,15 @@ def heatmap(
     axes.set_xticks(range(len(columns)), columns)
     if max(map(len, columns)) > 3:
         axes.tick_params("x", rotation=45, rotation_mode="xtick")
+    if columns_on_top:
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+    for i, j in outlined:
+        frame = {"fill": False, "edgecolor": RED, "linewidth": 2.6, "clip_on": False}
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
     if numbers:
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
@@ -474,33 +494,97 @@ def attention_maps(
 
 
 @house_style()
-def transformer(alt: str, title: str = "Two streams, and what is added to them") -> Picture:
-    """Draw encoder and decoder: each a stream upwards, with its sub-layers beside it."""
-    axes = _axes(title, "", "", width=9, height=5.2)
-    axes.set(xlim=(-1.6, 8.6), ylim=(-0.8, 6.0))
-    axes.axis("off")
-    encoder = [("self-attention", -1), ("feed-forward", -1)]
-    decoder = [("self-attention", 1), ("cross-attention", -1), ("feed-forward", 1)]
-    for x, colour, below, above, parts in (
-        (1.6, BLUE, "source words", "memory", encoder),
-        (5.6, GREEN, "words so far", "next word", decoder),
-    ):
-        top = 0.9 + 1.6 * len(parts)
-        axes.text(x, -0.6, below, ha="center", fontsize=13)
-        axes.text(x, top + 0.1, above, ha="center", fontsize=13, weight="bold")
-        stream = {"arrowstyle": "-|>", "color": colour, "linewidth": 5}
-        axes.annotate("", (x, top), (x, -0.25), arrowprops=stream)
-        for n, (part, side) in enumerate(parts):
-            y, near, middle = 0.5 + 1.6 * n, x + 0.9 * side, x + 1.75 * side
-            _arrow(axes, (x, y), (near, y + 0.2))
-            _arrow(axes, (near, y + 0.7), (x + 0.2 * side, y + 0.92))
-            look = {"ha": "center", "va": "center", "weight": "bold"}
-            box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "none"}
-            axes.text(middle, y + 0.45, part, color="white", fontsize=12, bbox=box, **look)
-            ring = {"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": INK}
-            axes.text(x, y + 0.95, "+", fontsize=15, bbox=ring, **look)
-    _arrow(axes, (2.3, 4.2), (3.3, 2.95), colour=RED)
+def transformer(
+    alt: str,
+    title: str = "Two streams, and what is added to them",
+    n_layers: int | None = None,
+) -> Picture:
+    """Draw encoder and decoder as in figure 1 of "Attention Is All You Need", but with pre-norm.
+
+    Thick lines are the residual streams. Without `n_layers` a frame stands for N layers. In the
+    paper a norm stands after each addition, on the stream itself, and none closes the stack.
+
+    Raises:
+        ValueError: if `n_layers` is no whole number of at least 1.
+    """
+    if n_layers is not None:
+        check_positive("n_layers", n_layers)
+    times = "N ×" if n_layers is None else f"{n_layers} ×"
+    axes = _sheet(title, width=9.6, height=10.15)
+    encoder = ["multi-head\nself-attention", "feed-forward"]
+    decoder = ["masked multi-head\nself-attention", "multi-head\ncross-attention", "feed-forward"]
+    left, right = 2.85, 6.75
+    top = _stack(axes, left, BLUE, "source words", encoder, times, side=-1)
+    _way(
+        axes, (left, top), (left, top + 0.3), (4.75, top + 0.3), (4.75, 4.47), colour=BLUE, width=5
+    )
+    axes.text(left, top + 0.48, "memory", ha="center", fontsize=13, weight="bold", color=BLUE)
+    # Keys and values go into cross-attention from the left.
+    for name, y, above in ("K", 4.73, 0.15), ("V", 4.47, -0.15):
+        _way(axes, (4.75, y), (right - 0.95, y), colour=BLUE, width=2.4, head=True)
+        axes.text(5.12, y + above, name, ha="center", va="center", fontsize=13, weight="bold")
+
+    top = _stack(axes, right, GREEN, "words so far, shifted right", decoder, times, side=1)
+    for part in "linear", "softmax":
+        _way(axes, (right, top), (right, top + 0.2), head=True)
+        top += 0.55
+        _block(axes, right, top - 0.175, part, "#E6E6E6", height=0.35)
+    _way(axes, (right, top), (right, top + 0.25), head=True)
+    axes.text(right, top + 0.4, "probabilities of the next word", ha="center", fontsize=13)
+
+    axes.plot([0.3, 0.8], [8.95, 8.95], color=INK, linewidth=5)
+    axes.text(0.92, 8.95, "the residual stream: it is only added to", va="center", fontsize=12)
+    _way(axes, (0.3, 8.6), (0.8, 8.6), head=True)
+    axes.text(0.92, 8.6, "what a sub-layer reads, and what it adds", va="center", fontsize=12)
+    note = (
+        "Norms stand before each sub-layer (pre-norm),\n"
+        "and one closes each stack. In the paper they\n"
+        "stand after each addition, on the stream itself."
+    )
+    axes.text(0.3, 8.3, note, va="top", fontsize=12, linespacing=1.35)
     return Picture(axes.figure, alt)
+
+
+def _stack(
+    axes: Axes, x: float, colour: str, words: str, parts: Sequence[str], times: str, side: int
+) -> float:
+    """Draw words, positions, one layer in its frame, and the last norm; say how high they reach.
+
+    The stream takes its way round each sub-layer on the given side: −1 is left, 1 is right.
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    around = x + 1.22 * side  # where the stream passes a sub-layer
+    axes.text(x, 0.12, words, ha="center", fontsize=13)
+    _way(axes, (x, 0.36), (x, 0.55), head=True)
+    _block(axes, x, 0.75, "embedding", "#E6E6E6", height=0.4)
+    _block(axes, x + 1.9 * side, 1.34, "positions", "#E6E6E6", height=0.4, width=1.15)
+    _way(axes, (x + 1.325 * side, 1.34), (x + 0.16 * side, 1.34), head=True)
+    _way(axes, (x, 0.95), (x, 1.18), colour=colour, width=5, head=True)
+    _plus(axes, x, 1.34)
+    y = 1.5  # the top of the last plus
+    frame = {"boxstyle": "round,pad=0,rounding_size=0.12", "linewidth": 1.6, "zorder": 0.4}
+    corner, height = (min(x - 1.12, around - 0.25), y + 0.2), 1.94 * len(parts) + 0.02
+    frame |= {"facecolor": "#F7F7F7", "edgecolor": FAINT}
+    axes.add_patch(FancyBboxPatch(corner, 2.59, height, **frame))
+    axes.text(x + 1.85 * side, y + height / 2, times, ha="center", fontsize=17, weight="bold")
+    for part in parts:
+        fill = ORANGE if "attention" in part else SKY
+        from_below = "Q, K, V" if "self-" in part else "Q" if "cross-" in part else ""
+        _way(axes, (x, y), (x, y + 0.31), colour=colour, width=5)
+        way = (x, y + 0.31), (around, y + 0.31), (around, y + 1.78), (x + 0.16 * side, y + 1.78)
+        _way(axes, *way, colour=colour, width=5, head=True)
+        _way(axes, (x, y + 0.31), (x, y + 0.48), head=True)
+        _block(axes, x, y + 0.6, "norm", "white", height=0.24)
+        _way(axes, (x, y + 0.72), (x, y + 0.93), head=True)
+        axes.text(x + 0.12, y + 0.82, from_below, va="center", fontsize=12, weight="bold")
+        _block(axes, x, y + 1.17, part, fill, height=0.48)
+        _way(axes, (x, y + 1.41), (x, y + 1.62), head=True)
+        _plus(axes, x, y + 1.78)
+        y += 1.94
+    _way(axes, (x, y), (x, y + 0.4), colour=colour, width=5, head=True)
+    _block(axes, x, y + 0.52, "norm", "white", height=0.24)
+    return y + 0.64
 
 
 @house_style()
@@ -605,3 +689,57 @@ def _arrow(
     arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, linewidth=1.6)
     arrow.set(color=colour, linestyle=style)
     axes.add_patch(arrow)
+
+
+def _sheet(title: str, width: float, height: float) -> Axes:
+    """An empty sheet for a drawing, measured in inches from its lower left corner.
+
+    A long title makes it wider.
+    """
+    from matplotlib.figure import Figure
+
+    width = max(width, 0.4 + 0.125 * len(title))
+    axes = Figure(figsize=(width, height)).add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    axes.text(0.15, height - 0.15, title, va="top", fontsize=15, weight="bold")
+    return axes
+
+
+def _way(
+    axes: Axes,
+    *points: tuple[float, float],
+    colour: str = INK,
+    width: float = 1.6,
+    head: bool = False,
+) -> None:
+    """Draw a line through the points; with `head` its last piece is an arrow that ends there."""
+    line = points[:-1] if head else points
+    if len(line) > 1:
+        ends = {"solid_capstyle": "round", "solid_joinstyle": "round"}
+        axes.plot(*zip(*line, strict=True), color=colour, linewidth=width, **ends)
+    if head:
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": width, "shrinkA": 0}
+        arrow |= {"shrinkB": 0, "mutation_scale": 10 + width, "joinstyle": "miter"}
+        axes.annotate("", points[-1], points[-2], arrowprops=arrow)
+
+
+def _block(
+    axes: Axes, x: float, y: float, text: str, colour: str, height: float, width: float = 1.9
+) -> None:
+    """Draw a box around (x, y), dark text on a light colour."""
+    from matplotlib.patches import FancyBboxPatch
+
+    look = {"boxstyle": "round,pad=0,rounding_size=0.07", "facecolor": colour, "edgecolor": INK}
+    corner = (x - width / 2, y - height / 2)
+    axes.add_patch(FancyBboxPatch(corner, width, height, linewidth=1.2, zorder=3, **look))
+    axes.text(x, y, text, ha="center", va="center", fontsize=12, zorder=4, linespacing=1.05)
+
+
+def _plus(axes: Axes, x: float, y: float) -> None:
+    """Draw an addition: a plus in a ring."""
+    from matplotlib.patches import Circle
+
+    axes.add_patch(Circle((x, y), 0.16, facecolor="white", edgecolor=INK, linewidth=1.6, zorder=3))
+    for ends in ([x - 0.08, x + 0.08], [y, y]), ([x, x], [y - 0.08, y + 0.08]):
+        axes.plot(*ends, color=INK, linewidth=1.8, zorder=4)

@@ -27,6 +27,7 @@ SECTIONS = (
     "Recap",
 )
 CELL_LINES, CLASS_TWIN_LINES, PLOT_LINES = 25, 40, 5
+_FIGURES = {"figures", "diagrams", "sketches"}  # the modules of the kit that draw
 _PLOTTING = {"matplotlib", "pylab", "seaborn", "plotly", "bokeh", "altair"}
 
 
@@ -87,16 +88,18 @@ def _semicolons(cell: Cell) -> list[str]:
 
 
 def _plots(notebook: list[Cell]) -> list[str]:
-    """Figures come from lessons_lib.kit.figures, and a cell spends few lines on them."""
+    """Figures come from the modules of the kit that draw, and a cell spends few lines on them."""
     found, figures = [], set()
     for cell in notebook:
         for node in ast.walk(cell.tree):
             match node:
-                case ast.ImportFrom(module="lessons_lib.kit.figures", names=names):
+                case ast.ImportFrom(module=str(module), names=names) if module in {
+                    f"lessons_lib.kit.{name}" for name in _FIGURES
+                }:
                     figures |= {alias.asname or alias.name for alias in names}
                 case ast.ImportFrom(module="lessons_lib.kit", names=names):
                     figures |= {
-                        alias.asname or "figures" for alias in names if alias.name == "figures"
+                        alias.asname or alias.name for alias in names if alias.name in _FIGURES
                     }
         if _imported(cell.tree) & _PLOTTING or "plt" in _names(cell.tree):
             found.append(f"{cell.where}: plots by itself: use lessons_lib.kit.figures")

@@ -90,6 +90,8 @@ def test_plotting_past_the_kit(tmp_path, source):
         PLOT.replace("curve(\n", "curve(\n    'one',\n    'more',\n"),
         "def draw():\n" + indented(4) + "\n    return curve(x1)",
         "from lessons_lib.kit import figures\nfor n in range(3):\n" + indented(4) + "\n    figures",
+        PLOT.replace("kit.figures", "kit.diagrams").replace("curve(\n", "curve(\n    1,\n    2,\n"),
+        "from lessons_lib.kit import sketches\ndef f():\n" + indented(4) + "\n    sketches",
     ],
 )
 def test_long_plot(tmp_path, source):
