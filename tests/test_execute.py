@@ -1,10 +1,12 @@
 import json
+import tomllib
 
 import nbformat.v4
 import pytest
 from nbformat import NotebookNode
 
 from tests.laws.planted import code, only, plant_notebook, text
+from tools import execute as tool
 from tools.execute import canonical_bytes, changed_cells, course_notebooks, execute, main, read
 
 HTML = """from IPython.display import HTML
@@ -166,6 +168,24 @@ def test_only_pixels_may_differ(data, differs):
 
     stored = drawing({"image/png": "AAAA", "text/plain": "a curve"})
     assert bool(changed_cells(stored, drawing(data))) == differs
+
+
+def test_what_nbval_leaves_out_is_left_out_here(tmp_path, monkeypatch):
+    """One file says it for both: another rule in it, and another output may differ."""
+    settings = tomllib.loads((tool.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    options = settings["tool"]["pytest"]["ini_options"]["addopts"]
+    assert f"--nbval-sanitize-with={tool.SANITIZE.relative_to(tool.ROOT).as_posix()}" in options
+
+    def printing(text):
+        output = nbformat.v4.new_output("stream", text=text)
+        return NotebookNode(cells=[code("print(fruit)", "prints", outputs=[output])])
+
+    assert changed_cells(printing("an apple"), printing("a pear"))
+    rules = tmp_path / "rules.cfg"
+    rules.write_text("# Fruit.\nregex: an apple|a pear\nreplace: FRUIT\n", encoding="utf-8")
+    monkeypatch.setattr(tool, "SANITIZE", rules)
+    assert changed_cells(printing("an apple"), printing("a pear")) == []
+    assert changed_cells(printing("an apple"), printing("a fig"))
 
 
 def test_a_timing_may_print_another_number():

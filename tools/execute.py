@@ -4,9 +4,10 @@
     python tools/execute.py --check [notebook ...]   write nothing; exit 1 if a cell would change
 
 Without arguments: all notebooks of the course. A notebook runs in its own folder, in a fresh
-kernel. `--check` compares everything but the pixels of images, because another machine draws text
-with other fonts; a number after ≈ may differ a little (tools/measured.py). The CPU seconds printed
-are the kernel's own, its start and imports included.
+kernel. `--check` compares everything but what tests/nbval_sanitize.cfg names: the pixels of images,
+because another machine draws text with other fonts, and the weights of live maps. A number after ≈
+may differ a little (tools/measured.py). The CPU seconds printed are the kernel's own, its start and
+imports included.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from nbformat import NotebookNode
+from nbval.plugin import get_sanitize_patterns
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script finds the modules of its own folder only
@@ -29,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # a script finds the modules of its own folder on
 from tools.measured import agreed  # noqa: E402
 
 ROOMS = ("notebooks", "exercises", "solutions")
+SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"  # what nbval does not compare, nor --check
 CELL_TIMEOUT = 900  # seconds; far above a lesson's budget, so only a hanging cell meets it
 
 METADATA = {
@@ -135,7 +138,7 @@ def _cpu_seconds(client: NotebookClient) -> float:
 
 
 def changed_cells(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
-    """One sentence for each cell whose outputs differ in more than the pixels of an image.
+    """One sentence for each cell whose outputs differ in more than nbval leaves out.
 
     The outputs of a cell marked NBVAL_IGNORE_OUTPUT (a timing) may differ.
     """
@@ -155,10 +158,21 @@ def changed_cells(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
 
 
 def _comparable(cell: NotebookNode) -> str:
-    """A cell as JSON, without the pixels of its images."""
-    text = json.dumps(cell, sort_keys=True, ensure_ascii=False)
-    text = re.sub(r'("image/\w+": )"[^"]*"', r'\1"IMAGE"', text)
-    return re.sub(r"base64,[A-Za-z0-9+/=]+", "base64,IMAGE", text)
+    """A cell as JSON, without the pixels of its images and what nbval leaves out."""
+    patterns = get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8"))
+    text = json.dumps(_sanitized(cell, patterns), sort_keys=True, ensure_ascii=False)
+    return re.sub(r'("image/\w+": )"[^"]*"', r'\1"IMAGE"', text)
+
+
+def _sanitized(node, patterns: list[tuple[str, str]]):
+    """The same tree with every pattern replaced in its strings."""
+    if isinstance(node, dict):
+        return {key: _sanitized(value, patterns) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_sanitized(value, patterns) for value in node]
+    for pattern, replacement in patterns if isinstance(node, str) else ():
+        node = re.sub(pattern, replacement, node)
+    return node
 
 
 def process(path: Path, check: bool) -> tuple[str, bool]:

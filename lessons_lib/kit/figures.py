@@ -326,7 +326,7 @@ def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Pi
     for i, row in enumerate(ids.tolist()):
         for t, word in enumerate(row):
             axes.text(t + 0.5, i + 0.5, str(word), ha="center", va="center")
-    axes.set_xticks([t + 0.5 for t in range(T)], [str(t + 1) for t in range(T)])
+    axes.set_xticks([t + 0.5 for t in range(T)], [str(t) for t in range(T)])
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
     axes.invert_yaxis()
     axes.grid(visible=False)

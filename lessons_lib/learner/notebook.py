@@ -122,7 +122,7 @@ def lessons(root: Path) -> list[Lesson]:
                 f"`git checkout {name}` restores it."
             ) from error
         title = re.match(r"# (?:\w+ · )?(.+?)(?:: exercises)?$", source(cells[0]), re.MULTILINE)
-        number = path.stem.partition("_")[0].lstrip("0")
+        number = path.stem.partition("_")[0].removeprefix("0")
         found.append(Lesson(number, title[1] if title else path.stem, exercises(path, cells)))
     return found
 
