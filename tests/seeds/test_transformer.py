@@ -60,13 +60,14 @@ def test_right_at_every_length(seed):
     assert right[lengths(src) - 1 >= 17].mean() > 0.9
 
 
-@each_seed
-def test_both_need_warm_up_at_a_high_rate(seed):
-    post, pre = (final_loss(residual, 0.0, 8e-3, seed) for residual in (PostNorm, PreNorm))
-    warm_post, warm_pre = (final_loss(r, 0.1, 8e-3, seed) for r in (PostNorm, PreNorm))
-    assert max(warm_post, warm_pre) < 0.1
-    assert post > 1  # fails
-    assert 2 * warm_pre < pre < post  # worse than with warm-up: how much is luck
+def test_both_need_warm_up_at_a_high_rate():
+    post, pre = ([final_loss(r, 0.0, 8e-3, seed) for seed in range(3)] for r in (PostNorm, PreNorm))
+    for seed in range(3):
+        warm_post, warm_pre = (final_loss(r, 0.1, 8e-3, seed) for r in (PostNorm, PreNorm))
+        assert max(warm_post, warm_pre) < 0.1
+        assert post[seed] > 1  # fails
+        assert warm_pre < pre[seed] < post[seed]  # worse than with warm-up …
+    assert min(pre) < max(pre) / 5  # … but how much is luck
 
 
 @each_seed
