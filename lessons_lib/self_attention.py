@@ -69,7 +69,7 @@ class SelfAttention(nn.Module):
         return dot_product_scores(query, key)  # (B, T_q, T_k)
 
     def weights(self, query, projected, mask=None):
-        """Who looks at whom, step by step: query (B, T_q, d_model) → (B, T_q, T_k)."""
+        """Who attends to whom, step by step: query (B, T_q, d_model) → (B, T_q, T_k)."""
         check_projected(query, self.w_q.in_features, projected, mask)
         key, _ = projected
         return masked_softmax(self.scores(self.w_q(query), key), mask)  # (B, T_q, T_k)
