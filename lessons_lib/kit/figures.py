@@ -114,12 +114,14 @@ def curves(
     x: Sequence[float] | None = None,
     y_range: tuple[float, float] | None = None,
     level: Mapping[str, float] | None = None,
+    limit: tuple[float, str] | None = None,
 ) -> Picture:
     """Draw one line per series, each with its name in its own colour.
 
     A series is a list of values, drawn at `x` (default 0, 1, 2, …), or a mapping whose keys become
     the places on the x axis, such as the result of `mean_by_length`. `level` draws a thin line at
-    each height that it names.
+    each height that it names; `limit` a vertical line at a place on the x axis, with its name in
+    the legend.
     """
     axes = _axes(title, x_label, y_label)
     for name, height in (level or {}).items():
@@ -144,7 +146,10 @@ def curves(
         )
     if y_range:
         axes.set_ylim(*y_range)
-    if len(series) > 1:
+    if limit:
+        place, name = limit
+        axes.axvline(place, color=INK, linewidth=1.5, linestyle=":", label=name)
+    if len(series) > 1 or limit:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
     return Picture(axes.figure, alt)
 
@@ -264,6 +269,7 @@ def heatmap(
     outlined: Sequence[tuple[int, int]] = (),
     columns_on_top: bool = False,
     least: float = 0.0,
+    row_height: float = 0.42,
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
@@ -271,6 +277,7 @@ def heatmap(
     below and blue above. `numbers` writes each value of size `least` or more into its cell; without
     them a colour bar stands beside the cells, and `colour_label` says what it shows. `outlined`
     frames cells, each (row, column) counted from 0; `columns_on_top` writes the columns above.
+    `row_height` is in inches.
     """
     from matplotlib.patches import Rectangle
 
@@ -289,7 +296,7 @@ def heatmap(
                 f"got ({i}, {j})"
             )
     width = min(10.0, 3.2 + 0.62 * len(columns))
-    axes = _axes(title, x_label, y_label, width=width, height=2.4 + 0.42 * len(rows))
+    axes = _axes(title, x_label, y_label, width=width, height=2.4 + row_height * len(rows))
     top = float(values.abs().max()) or 1.0
     signed = bool((values < 0).any())
     image = axes.imshow(

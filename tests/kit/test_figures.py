@@ -85,6 +85,13 @@ def test_a_level_is_a_thin_line_with_its_name():
     assert [text.get_text() for text in axes.texts] == ["all alike"]
 
 
+def test_a_limit_is_a_line_with_its_name_in_the_legend():
+    picture = figures.curves({"a": [1, 2, 3]}, "t", "x", "y", "alt", limit=(1.5, "up to here"))
+    axes = picture.figure.axes[0]
+    assert list(axes.get_lines()[-1].get_xdata()) == [1.5, 1.5]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "up to here"]
+
+
 def test_losses_are_smoothed_over_the_window():
     values = [float(i) for i in range(30)]
     axes = figures.losses({"a": values}, "t", "alt", window=10).figure.axes[0]
@@ -122,6 +129,14 @@ def test_a_heatmap_leaves_small_numbers_out():
 def test_a_heatmap_names_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"matrix must have shape \(1, 2\).*got \(2, 2\)"):
         figures.heatmap(torch.zeros(2, 2), ["a"], ["b", "c"], "t", "x", "y", "alt")
+
+
+def test_a_heatmap_of_lower_rows_is_lower():
+    def height(**kwargs):
+        picture = figures.heatmap(torch.eye(2), "ab", "cd", "t", "x", "y", "alt", **kwargs)
+        return picture.figure.get_figheight()
+
+    assert height(row_height=0.2) == pytest.approx(height() - 2 * (0.42 - 0.2))
 
 
 def test_cells_of_ids_are_coloured_by_kind_and_not_by_size():

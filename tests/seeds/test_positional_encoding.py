@@ -170,3 +170,16 @@ def test_sinusoids_gain_and_stay_wrong(seed):
     share = at(right("sinusoids", seed, FAR), 16, 47)
     assert share.mean() > at(right("sinusoids", seed), 16, 47).mean() + 0.05
     assert share.median() < 0.5
+
+
+@each_seed
+def test_two_fastest_hands_make_the_score(seed):
+    model = trained("RoPE", seed)
+    with torch.no_grad():
+        projections, symbols = (model.attend.w_q, model.attend.w_k), model.embed.weight
+        query, key = (w(symbols).mean(dim=0).view(4, 1, 16) for w in projections)  # (H, 1, d_k)
+        turned = rotate(query.expand(4, 48, 16))  # (H, T, d_k)
+        hands = (turned * key).unflatten(-1, (8, 2)).sum(dim=-1).mean(dim=0) / 4  # (T, d_k/2)
+    for distance in (3, 22, 41):
+        first, second, *slower = hands[distance].tolist()
+        assert first > 3 * second and second > 3 * max(map(abs, slower))
