@@ -1,5 +1,7 @@
 """What lesson 8 claims, for three seeds."""
 
+import random
+from collections import defaultdict
 from functools import cache
 
 import pytest
@@ -49,10 +51,10 @@ def sentence_log_p(model, ids):
 
 
 @cache
-def searched(seed, width):
+def searched(seed, width, alpha=0.0):
     """For each of the 500 numbers: log p of what the beam found, and whether it is right."""
     model = stopped_early(seed)
-    found = beam_decode(model, SRC, width=width, alpha=0.0, max_steps=LONGEST)
+    found = beam_decode(model, SRC, width, alpha, max_steps=LONGEST)
     return sentence_log_p(model, found), exact_match(found, TGT)  # (N,) each
 
 
@@ -66,9 +68,10 @@ def test_beam_finds_more_probable_sentences(seed):
 
 @SEEDS
 def test_beam_hardly_changes_exact_match(seed):
-    shares = [searched(seed, width)[1].float().mean().item() for width in (1, 4)]
+    searches = (1, 0.0), (4, 0.0), (4, 0.6)  # width, alpha
+    shares = [searched(seed, *search)[1].float().mean().item() for search in searches]
     assert 0.6 < shares[0] < 0.97, "stopped early, it makes mistakes"
-    assert abs(shares[1] - shares[0]) < 0.03
+    assert max(shares) - min(shares) < 0.03
 
 
 @SEEDS
@@ -141,6 +144,35 @@ def test_most_real_numbers_are_new(seed):
     for temperature in (0.5, 1.0):
         _, real = written(seed, temperature)
         assert sum(text not in seen for text in real) > 0.8 * len(real)
+
+
+@SEEDS
+def test_counting_writes_fewer_numbers(seed):
+    follows = defaultdict(list)  # the last three words → every word that has followed them
+    for row in TASK.train[1]:
+        words = ["", "", "", *TASK.decode(row).split(), "."]
+        for t in range(3, len(words)):
+            follows[tuple(words[t - 3 : t])].append(words[t])
+    rng, n_real = random.Random(seed), 0
+    for _ in range(1000):
+        words = ["", "", ""]
+        while words[-1] != ".":
+            words.append(rng.choice(follows[tuple(words[-3:])]))
+        n_real += read_number(words[3:-1], "de") is not None
+    assert 0.6 < n_real / 1000 < 0.7
+    assert n_real / 1000 < len(written(seed, 1.0)[1]) / 1000 - 0.2
+
+
+@SEEDS
+def test_hot_numbers_are_short(seed):
+    lengths = {}
+    for temperature in (0.5, 2.0):
+        words = [len(text.split()) for text in written(seed, temperature)[1]]
+        lengths[temperature] = sum(words) / len(words)
+    assert lengths[2.0] < 0.7 * lengths[0.5]
+    seen = {TASK.decode(row) for row in TASK.train[1]}
+    short = [text for text in written(seed, 2.0)[1] if len(text.split()) <= 3]
+    assert sum(text in seen for text in short) > 0.5 * len(short)
 
 
 @SEEDS
