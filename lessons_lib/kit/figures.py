@@ -192,10 +192,15 @@ def influence(
 ) -> Picture:
     """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it.
 
-    `landmarks` names positions below the axis, such as {0: "end", 8: "middle"}.
+    `landmarks` names positions below the axis, such as {0: "end", 8: "middle"}. The axis runs in
+    reading order: 0, the last word, is on the right.
     """
-    x_label, y_label = "words between the swapped word and the end", "how far the memory moves"
+    x_label, y_label = (
+        "words after the swapped word",
+        "how far the memory moves\n(1 = another sentence)",
+    )
     picture = curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+    picture.figure.axes[0].invert_xaxis()  # in reading order: the last word on the right
     if landmarks:
         below = picture.figure.axes[0].secondary_xaxis(0)
         below.set_xticks(list(landmarks), list(landmarks.values()), weight="bold", fontsize=14)

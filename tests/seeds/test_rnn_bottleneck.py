@@ -104,8 +104,9 @@ def test_the_middle_third_is_worst(seed):
 
 
 @each_seed
-def test_there_is_room_for_what_was_trained_on(seed):
+def test_there_is_room_for_new_ones(seed):
+    """Long numbers never seen come out whole, far from all; those trained on nearly always."""
     model = trained(seed, steps=1200)
     seen, new = longest(the_task().train), longest(the_task().test)
     assert share_right(model, *seen) > 0.95
-    assert 0.1 < share_right(model, *new) < 0.7
+    assert 0.15 < share_right(model, *new) < 0.5
