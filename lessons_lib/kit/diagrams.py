@@ -378,12 +378,17 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
     packed[first:] = [f"b{i + 1}" for i in range(T - first)]
     masks = {
         "causal": (causal, words, "itself and all before it", "in every decoder"),
-        "padding": ((key < real).expand(T, T), padded, "every real word, no pad", "in any batch"),
+        "padding": (
+            (key < real).expand(T, T),
+            padded,
+            "every real word, no pad",
+            "where lengths differ",
+        ),
         "causal and padding": (
             causal & (key < real),
             padded,
             "the real words up to itself",
-            "in GPT training",
+            "in batched fine-tuning",
         ),
         "prefix": (
             causal | (key < given),

@@ -180,10 +180,17 @@ def test_many_small_weights_add_up(seed):
     numbers, _, (unmasked, _) = translators(seed)
     src, tgt = numbers.test
     tgt_in, labels = teacher_forcing(tgt)
-    wider = padded(src, 40)  # (500, T_src + 40)
-    on_pads = alignment(unmasked, wider, tgt_in) * (wider == PAD)[:, None]  # (500, T, T_src + 40)
-    assert on_pads[:, :, -1][labels != PAD].mean() < 0.025
-    assert on_pads.sum(dim=-1)[labels != PAD].mean() > 0.3
+    asks, word, pad, together = (labels != PAD)[:, :, None], [], [], []  # (500, T, 1)
+    for columns in (0, 10, 40):
+        wider = padded(src, columns)  # (500, T_src + columns)
+        weights = alignment(unmasked, wider, tgt_in)  # (500, T, T_src + columns)
+        pads = asks & (wider == PAD)[:, None]  # (500, T, T_src + columns)
+        word.append(weights[asks & ~pads].mean())
+        pad.append(weights[pads].mean())
+        together.append(weights[pads].sum() / asks.sum())
+    assert 0.01 < pad[0] < 0.8 * word[0]
+    assert pad[0] > pad[1] > pad[2] and pad[2] < 0.025
+    assert together[0] < 0.06 and together[2] > 0.3
 
 
 @each_seed
