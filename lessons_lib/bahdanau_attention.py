@@ -1,6 +1,6 @@
 """Attention as it began: Bahdanau, Cho and Bengio 2014 (arXiv 1409.0473).
 
-The encoder keeps one annotation for each word, and the decoder looks at all of them before it
+The encoder keeps one annotation for each word, and the decoder attends to all of them before it
 writes a word. Equations and letters are the paper's (section 3, appendix A.1): annotations h_j,
 state s_i, scores e_ij, weights α_ij, context c_i. The other two scores are Luong, Pham and
 Manning's (2015, arXiv 1508.04025, section 3.1).
@@ -24,9 +24,9 @@ def reverse_tokens(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         ValueError: if `lengths` is not one number for each row.
     """
     check_shape("lengths", lengths, (len(x),))
-    place = torch.arange(x.shape[1], device=x.device)  # (T,)
-    mirrored = lengths[:, None] - 1 - place  # (B, T), negative on padding
-    source = torch.where(mirrored >= 0, mirrored, place)  # (B, T): where each place reads from
+    position = torch.arange(x.shape[1], device=x.device)  # (T,)
+    mirrored = lengths[:, None] - 1 - position  # (B, T), negative on padding
+    source = torch.where(mirrored >= 0, mirrored, position)  # (B, T): what moves to each position
     return x[torch.arange(len(x), device=x.device)[:, None], source]  # (B, T, …)
 
 
@@ -152,7 +152,7 @@ class AttentionDecoder(nn.Module):
 
 
 class AttentionEncoderDecoder(nn.Module):
-    """Translation with a look back at every word (Bahdanau et al. 2014, section 3).
+    """Translation that attends to the source at every word (Bahdanau et al. 2014, section 3).
 
     `attend` takes queries of width `d_hidden` and annotations of width `d_hidden`, and gives
     contexts of width `d_hidden`; without it, additive attention. The first state is the paper's,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lessons_lib.kit.recall import learn, recall
+from lessons_lib.kit.recall import learn, predecessors, recall
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.self_attention import SelfAttention, dot_product_scores
 
@@ -39,31 +39,53 @@ def test_one_layer_keeps_the_ratio(seed):
         torch.testing.assert_close(tired, wide, rtol=0, atol=1e-6)
 
 
+@cache
+def resolved(n_layers, seed):
+    """Layers trained on the two sentences, what their last layer reads, its scores, the loss."""
+    seed_everything(seed)
+    embed = nn.Embedding(len(VOCABULARY), 16).requires_grad_(False)
+    seed_everything(seed)
+    layers = nn.ModuleList(SelfAttention(16, 16, 16) for _ in range(n_layers))
+    optimizer = torch.optim.Adam(layers.parameters(), lr=1e-2)
+    for _ in range(200):
+        x = sentences(embed)
+        for attend in layers[:-1]:
+            x = x + attend(x, attend.project(x))
+        scores = scores_of_it(layers[-1], x)  # (2, T)
+        loss = F.cross_entropy(scores, torch.tensor([ANIMAL, STREET]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return layers, x.detach(), scores.detach(), loss.item()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_only_two_layers_resolve_it(seed):
-    embed = None
     for n_layers in (1, 2):
-        seed_everything(seed)
-        embed = embed or nn.Embedding(len(VOCABULARY), 16).requires_grad_(False)
-        layers = nn.ModuleList(SelfAttention(16, 16, 16) for _ in range(n_layers))
-        optimizer = torch.optim.Adam(layers.parameters(), lr=1e-2)
-        for _ in range(200):
-            x = sentences(embed)
-            for attend in layers[:-1]:
-                x = x + attend(x, attend.project(x))
-            scores = scores_of_it(layers[-1], x)  # (2, T)
-            loss = F.cross_entropy(scores, torch.tensor([ANIMAL, STREET]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        _, _, scores, loss = resolved(n_layers, seed)
         tired, wide = scores.softmax(dim=-1)[:, ANIMAL].tolist()
         if n_layers == 1:
             assert tired == pytest.approx(0.5, abs=0.05)
             assert wide == pytest.approx(0.5, abs=0.05)
-            assert loss.item() == pytest.approx(0.693, abs=0.01)
+            assert loss == pytest.approx(0.693, abs=0.01)
         else:
             assert tired > 0.99
             assert wide < 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_changed_word_is_enough(seed):
+    """One word as it is in the other sentence turns both answers: `street`, or else `it`."""
+    layers, x, _, _ = resolved(2, seed)  # (2, T, d_model): as the second layer reads them
+    turned = []
+    for word in (IT, STREET):
+        swapped = x.clone()
+        swapped[:, word] = x.flip(0)[:, word]
+        scores = scores_of_it(layers[-1], swapped)  # (2, T)
+        tired, wide = scores[:, ANIMAL] - scores[:, STREET]
+        turned.append(bool(tired < 0 < wide))
+    assert any(turned)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -89,6 +111,14 @@ def test_undivided_scores_start_with_a_hard_choice(seed):
         gradient = (w * (1 - w)).sum(dim=-1).mean().item()
         assert entropy < 0.15 if hard else 2.2 < entropy < 2.5
         assert gradient < 0.1 if hard else gradient > 0.8
+
+    for d, hard in ((64, False), (1024, True)):  # torch's small first weights
+        attend, x = SelfAttention(d, d, d).requires_grad_(False), torch.randn(100, 16, d)
+        raw = attend.scores(attend.w_q(x), attend.w_k(x)) * d**0.5  # (100, 16, 16)
+        w = raw.softmax(dim=-1)
+        entropy = -(w * (w + 1e-30).log()).sum(dim=-1).mean().item()
+        assert raw.var().item() == pytest.approx(d / 9, rel=0.1)
+        assert entropy < 0.5 if hard else entropy > 1
 
 
 class Recaller(nn.Module):
@@ -159,6 +189,21 @@ def test_a_question_attends_to_its_value(seed):
     places = (ids[:, 6:, None] == ids[:, None, 0:6:2]).int().argmax(dim=2) * 2 + 1  # (200, 3)
     to_value = weights.gather(2, places[:, :, None])  # (200, 3, 1)
     assert to_value.mean() > 0.95
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_matrix_hardly_looks_left(seed):
+    task = partial(predecessors, n_tokens=16, n_symbols=16)
+    right = {}
+    for tied in (False, True):
+        seed_everything(seed)
+        attend = SelfAttention(32, 32, 32)
+        if tied:
+            attend.w_k = attend.w_q
+        model = Recaller(16, 16, [attend], n_positions=16)
+        right[tied] = learn(model, task, steps=200, seed=seed)
+    assert right[False] > 0.99
+    assert 0.72 < right[True] < 0.84
 
 
 @pytest.mark.parametrize("seed", SEEDS)
