@@ -8,8 +8,9 @@
     python course.py update           after `git pull`: renew the notebooks that you work on
     python course.py WORD ...         run `python -m lessons_lib WORD ...`
 
-The lessons that you work on are copies, in the folder work/. Opening them overwrites nothing;
-`reset` and `update` keep what was there in work/.backups/.
+The lessons that you work on are copies, in the folder work/. They come without outputs: run a
+cell to see what it shows. Opening them overwrites nothing; `reset` and `update` keep what was
+there in work/.backups/.
 Running this again is quick and safe: it installs only what is missing.
 """
 
@@ -347,15 +348,34 @@ def copy_missing_notebooks():
             hidden = any(part.startswith((".", "__")) for part in path.parts)
             if hidden or source.is_dir() or os.path.lexists(copy):
                 continue
+            content = without_outputs(source.read_bytes())
             # By what was copied, `update` will know what the learner has changed since.
-            version = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+            version = hashlib.sha256(content).hexdigest()[:16]
             original = path.with_name(f"{path.stem}.{version}{path.suffix}")
             for target in (WORK / ".originals" / original, copy):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # Renamed when complete: a copy that was interrupted is no notebook.
                 unfinished = target.with_name(f".{target.name}.unfinished")
-                shutil.copyfile(str(source), str(unfinished))
+                unfinished.write_bytes(content)
                 os.replace(unfinished, target)
+
+
+def without_outputs(content):
+    """Return what a copy of this file holds: of a notebook, all but what running it showed.
+
+    The learner is asked to predict, and must not read the answer below. lessons_lib/learner makes
+    the same bytes. What is no notebook of format 4 stays as it is.
+    """
+    try:
+        notebook = json.loads(content.decode("utf-8-sig"))
+        if notebook["nbformat"] != 4:
+            return content
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"], cell["execution_count"] = [], None
+        return (json.dumps(notebook, indent=1, sort_keys=True) + "\n").encode()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return content
 
 
 # --- running things --------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def best_continuations(logits, log_p, n_words, ended, alpha: float):
     total = log_p[..., None] + step  # (B, width, V)
     # One word more for a beam that still writes: ~ended counts 1 there, and 0 for an ended one.
     rank = total / length_penalty(n_words + ~ended, alpha)[..., None]  # (B, width, V)
-    best = rank.flatten(1).topk(width).indices  # (B, width): places in width·V
+    best = rank.flatten(1).topk(width).indices  # (B, width): indices into width·V
     return best // V, best % V, total.flatten(1).gather(1, best)  # (B, width) each
 
 
@@ -101,6 +101,47 @@ def beam_decode(model, src, width: int = 4, alpha: float = 0.6, max_steps: int =
         grows = (row * width + beam).flatten()  # (B·width,)
         state, token = tuple(x[grows] for x in state), word.flatten()
     return trim(written[:, 0])  # (B, T)
+
+
+def next_word_p(logits, temperature: float = 1.0, top_p: float = 1.0):
+    """Probabilities of the next word, from which one may be drawn: (B, V) → (B, V).
+
+    The temperature, above 0, divides the logits: below 1 probable words gain, above 1 the others.
+    `top_p`, above 0, keeps the most probable words until together they reach it, the word that
+    crosses it included, and gives the rest 0. Holtzman et al. 2020 (arXiv 1904.09751), section 3.1.
+    """
+    p = (logits / temperature).softmax(dim=-1)  # (B, V)
+    ordered, words = p.sort(dim=-1, descending=True)  # (B, V) each
+    before = ordered.cumsum(dim=-1) - ordered  # (B, V): what more probable words hold together
+    p = p.scatter(1, words, ordered.masked_fill(before >= top_p, 0.0))  # (B, V)
+    return p / p.sum(dim=-1, keepdim=True)
+
+
+@torch.no_grad()
+def sample(model, src, temperature: float = 1.0, top_p: float = 1.0, max_steps: int = 40):
+    """Write by drawing every word from `next_word_p`: (B, T_src) → (B, T).
+
+    What is written looks as `greedy_decode` writes it. The randomness is torch's: the same seed
+    gives the same sentences.
+
+    Raises:
+        ValueError: if `max_steps` is not a whole number of at least 1.
+    """
+    check_positive("max_steps", max_steps)
+    src = on_device_of(model, src)  # (B, T_src)
+    state = model.start(src)
+    token = src.new_full((len(src),), BOS)  # (B,)
+    written = src.new_empty(len(src), 0)  # (B, 0)
+    for _ in range(max_steps):
+        logits, state = model.step(state, token)  # (B, V)
+        total = next_word_p(logits, temperature, top_p).cumsum(dim=-1)  # (B, V)
+        u = 1 - torch.rand_like(total[:, :1])  # (B, 1): above 0, and 1 at most
+        token = (total < u * total[:, -1:]).sum(dim=-1)  # (B,): how many pieces end before u
+        token = token.masked_fill((written == EOS).any(dim=-1), PAD)  # (B,)
+        written = torch.cat([written, token[:, None]], dim=1)  # (B, T + 1)
+        if (written == EOS).any(dim=-1).all():
+            break
+    return written  # (B, T)
 
 
 def translate(model, task: Task, sentence: str, max_steps: int = 40) -> str:

@@ -28,7 +28,7 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None = None) -> to
     if mask is None:
         return scores.softmax(dim=-1)
     check_mask("mask", mask, scores.shape)
-    lowest = torch.finfo(scores.dtype).min  # not −inf: a row of −inf would become NaN
+    lowest = torch.finfo(scores.dtype).min  # not −inf: a fully masked row would be NaN on the way
     return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 

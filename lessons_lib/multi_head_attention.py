@@ -69,7 +69,7 @@ class MultiHeadAttention(nn.Module):
         return dot_product_scores(query, key)  # (B, H, T_q, T_k)
 
     def weights(self, query, projected, mask=None):
-        """Who looks at whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
+        """Who attends to whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
         check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
         key, _ = projected
         if mask is not None and mask.dim() == 3:

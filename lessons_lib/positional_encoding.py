@@ -34,8 +34,8 @@ def positional_encoding(T: int, d_model: int) -> torch.Tensor:
     """Write each position as sines and cosines, to be added to the words: (T, d_model).
 
     Column 2i holds the sine, column 2i + 1 the cosine of clock i (Vaswani et al. 2017, section
-    3.5). The result is float32 on the CPU, so that every place is exact; for words `x` of another
-    type or on another device, add `positional_encoding(T, d_model).to(x)`.
+    3.5). The result is float32 on the CPU, so that every position is exact; for words `x` of
+    another type or on another device, add `positional_encoding(T, d_model).to(x)`.
 
     Raises:
         ValueError: if T is no whole number of at least 1, or d_model no even one.
@@ -69,7 +69,7 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
 
     x (…, T, d) → the same shape, type and device; columns 2i and 2i + 1 turn like clock i. The dot
     product of a rotated query and a rotated key depends on how far apart they stand, and on nothing
-    else about their places (Su et al. 2021, section 3.2, equations 14 to 16). The angles are
+    else about their positions (Su et al. 2021, section 3.2, equations 14 to 16). The angles are
     computed in float32, whatever the type of x.
 
     Raises:
@@ -88,16 +88,16 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
 def alibi_bias(T: int, n_heads: int) -> torch.Tensor:
     """What to add to the scores: the further back a key stands, the lower (ALiBi), (H, T, T).
 
-    Head h (from 1) subtracts 2^(−8h/H) for each position between query and key (Press et al. 2021,
-    section 3). Meant for causal attention: keys ahead of the query get 0, and the mask blocks them.
-    The result is float32 on the CPU; add `alibi_bias(T, n_heads).to(scores)`.
+    Head h (from 0) subtracts 2^(−8(h+1)/H) for each position between query and key (Press et al.
+    2021, section 3). Meant for causal attention: keys ahead of the query get 0, and the mask blocks
+    them. The result is float32 on the CPU; add `alibi_bias(T, n_heads).to(scores)`.
 
     Raises:
         ValueError: if T or n_heads is no whole number of at least 1.
     """
     check_positive("T", T)
     check_positive("n_heads", n_heads)
-    place = torch.arange(T)
-    back = (place[:, None] - place).clamp(min=0)  # (T, T): how far back the key stands
+    position = torch.arange(T)
+    back = (position[:, None] - position).clamp(min=0)  # (T, T): how far back the key stands
     slope = 2.0 ** (-8 * torch.arange(1, n_heads + 1) / n_heads)  # (H,): one for each head
     return -slope[:, None, None] * back  # (H, T, T)

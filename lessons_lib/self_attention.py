@@ -24,12 +24,12 @@ def dot_product_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
 
 
 def fused_attention(query, key, value, mask=None):
-    """softmax(Q·Kᵀ/√d_k)·V in torch's fast form, which never stores the weights (equation 1).
+    """softmax(Q·Kᵀ/√d_k)·V (equation 1) in one call; where it can, torch stores no weights.
 
     query (B, H, T_q, d_k), key (B, H, T_k, d_k), value (B, H, T_k, d_v) → (B, H, T_q, d_v). The
     mask, (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), is the same for all heads.
     """
-    if mask is not None and mask.is_cpu and mask.all():  # to ask a GPU is to wait for it
+    if mask is not None and mask.is_cpu and mask.all():  # on a GPU, reading it would stall
         mask = None  # it blocks nothing: torch need not read it
     elif mask is not None and mask.dim() == 3:
         mask = mask[:, None]  # (B, 1, T_q or 1, T_k)
@@ -69,7 +69,7 @@ class SelfAttention(nn.Module):
         return dot_product_scores(query, key)  # (B, T_q, T_k)
 
     def weights(self, query, projected, mask=None):
-        """Who looks at whom, step by step: query (B, T_q, d_model) → (B, T_q, T_k)."""
+        """Who attends to whom, step by step: query (B, T_q, d_model) → (B, T_q, T_k)."""
         check_projected(query, self.w_q.in_features, projected, mask)
         key, _ = projected
         return masked_softmax(self.scores(self.w_q(query), key), mask)  # (B, T_q, T_k)

@@ -123,7 +123,7 @@ class DecoderLayer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Words times √d_model, plus sinusoids for their places (sections 3.4, 3.5).
+    """Words times √d_model, plus sinusoids for their positions (sections 3.4, 3.5).
 
     Raises:
         ValueError: if d_model is odd, if an id lies outside the vocabulary, or if a sentence is
@@ -134,16 +134,16 @@ class Embedding(nn.Module):
         super().__init__()
         self.words = nn.Embedding(n_words, d_model)
         nn.init.normal_(self.words.weight, std=0.5 * d_model**-0.5)  # times √d_model: 0.5
-        self.register_buffer("places", positional_encoding(max_len, d_model), persistent=False)
+        self.register_buffer("positions", positional_encoding(max_len, d_model), persistent=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids, first: int = 0):
-        """ids (B, T), which stand at the places first, first + 1, … → (B, T, d_model)."""
+        """ids (B, T), which stand at positions first, first + 1, … → (B, T, d_model)."""
         check_ids("ids", ids, ("B", "T"), self.words.num_embeddings)
         end = first + ids.shape[1]
-        check_at_most("the length of a sentence", end, len(self.places))
+        check_at_most("the length of a sentence", end, len(self.positions))
         x = self.words(ids) * sqrt(self.words.embedding_dim)  # (B, T, d_model)
-        return self.dropout(x + self.places[first:end])  # (B, T, d_model)
+        return self.dropout(x + self.positions[first:end])  # (B, T, d_model)
 
 
 class Encoder(nn.Module):
@@ -251,17 +251,17 @@ class Transformer(nn.Module):
 
 @torch.no_grad()
 def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Tensor):
-    """Which source words are looked at for each written word: (n_layers, B, H, T, T_src).
+    """What each written word attends to in the source: (n_layers, B, H, T, T_src).
 
     Row t belongs to the word that is written after reading tgt_in[:, t]. The attention runs as
-    ever; beside it, its weights are computed once more to be looked at.
+    ever; beside it, its weights are computed once more, to be seen.
     """
     maps = []
 
-    def look(attend, arguments, _):
+    def keep(attend, arguments, _):
         maps.append(attend.weights(*arguments))  # (B, H, T, T_src)
 
-    hooks = [layer.cross.register_forward_hook(look) for layer in model.decoder.layers]
+    hooks = [layer.cross.register_forward_hook(keep) for layer in model.decoder.layers]
     try:
         model(src, tgt_in)
     finally:

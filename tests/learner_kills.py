@@ -1,4 +1,4 @@
-"""Kill `update` and `reset` at many points, and count the answers that are lost.
+"""Kill `update` and `reset` at many points, and count the answers and outputs that are lost.
 
     python tests/learner_kills.py POINTS
 
@@ -23,11 +23,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lessons_lib.__main__ import main
 from lessons_lib.learner import files
-from tests.learner_course import FIRST, SECOND, STUB, Course, answered, cell, code, lesson
+from tests.learner_course import (
+    FIRST,
+    SECOND,
+    STUB,
+    Course,
+    answered,
+    cell,
+    code,
+    lesson,
+    stream,
+)
 
 LEARNER = str(Path(files.__file__).parent)
 ANSWERS = {"one": FIRST, "two": FIRST, "three": FIRST, "four": SECOND}
-OWN = "# a cell of the learner's own"
+OWN, OWN_OUTPUT = "# a cell of the learner's own", "what the learner's own run showed"
+STORED = "to do"  # what the first edition's copies showed below the checks
 
 
 class Points:
@@ -75,12 +86,16 @@ class Points:
 
 
 def make(folder):
-    """A course in which everything happens: answers, own cells, and all kinds of news."""
-    course = Course(folder).open()
+    """A course of the first edition in which everything happens.
+
+    Answers, own cells, outputs of own runs and the course's, and all kinds of news.
+    """
+    course = Course(folder).open_first_edition()
     for name, path in ANSWERS.items():
         course.answer(name, answered(name), path)
     nb = course.mine()
-    nb["cells"].insert(3, code("mine", OWN))
+    nb["cells"].insert(3, code("mine", OWN, OWN_OUTPUT))
+    cell(nb, "three-check").update(outputs=[stream(OWN_OUTPUT)], execution_count=8)
     course.save(nb)
     news = lesson("1 · First", "two", "one", "zero", "three")
     cell(news, "two")["source"] = f'def two(x):\n    """New."""\n    {STUB}'
@@ -140,7 +155,7 @@ def state(course):
 def faults(course, words):
     """What is wrong in a course right after the kill: lost answers, broken notebooks."""
     found = Counter()
-    texts = []
+    texts, outputs = [], []
     for path in course.work.glob("*/*.ipynb"):
         try:
             cells = json.loads(path.read_bytes())["cells"]
@@ -148,6 +163,7 @@ def faults(course, words):
             found["broken notebooks"] += 1
         else:
             texts += ["".join(cell["source"]) for cell in cells]
+            outputs += [output for cell in cells for output in cell.get("outputs", ())]
     kept = [file.read_text() for file in course.backups() if file.suffix == ".ipynb"]
     for name in ANSWERS:
         in_work = answered(name) in texts
@@ -155,7 +171,14 @@ def faults(course, words):
         in_backup = any(json.dumps(answered(name))[1:-1] in text for text in kept)
         found["lost answers"] += not (in_work or (words == ["reset", name] and in_backup))
     found["lost own cells"] += OWN not in texts
+    found["lost own outputs"] += outputs.count(stream(OWN_OUTPUT)) != 2
     return found
+
+
+def outputs_of_the_course(course):
+    """How many cells of work/ still show what only the course had made."""
+    copies = [path.read_text(encoding="utf-8") for path in course.work.glob("*/*.ipynb")]
+    return sum(copy.count(f'"{STORED}"') for copy in copies)
 
 
 def main_program(n_points):
@@ -182,6 +205,8 @@ def main_program(n_points):
             assert status == 0
             finished = state(course)
             assert faults(course, words) == Counter()
+            if words == ["update"]:
+                assert outputs_of_the_course(template) > 0 == outputs_of_the_course(course)
             counts[f"possible points of {words[0]}"] = n_passed
             # All moments on the disk, and lines drawn evenly from the others.
             others = sorted(set(range(1, n_passed + 1)) - set(disk_points))

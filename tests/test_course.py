@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from lessons_lib.learner.notebook import without_outputs
+
 ROOT = Path(__file__).resolve().parents[1]
 LESSON = "notebooks/01_rnn_bottleneck.ipynb"
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -215,17 +217,97 @@ def test_what_the_learner_has_is_never_overwritten_and_what_lacks_is_copied(cour
 
 def test_an_interrupted_copy_leaves_no_half_notebook(course):
     full_disk = """
-        import shutil
-        def copyfile(source, target):
-            open(target, "w").write("les")
+        import pathlib
+        def write_bytes(path, content):
+            open(path, "wb").write(content[:3])
             raise OSError(28, "No space left on device")
-        shutil.copyfile = copyfile
+        pathlib.Path.write_bytes = write_bytes
     """
     assert "disk is full" in course.refuses(patch=full_disk)
     assert not (course.folder / "work" / LESSON).exists()
     course.opens()
     assert course.read(f"work/{LESSON}") == "lesson 1"
     assert not list((course.folder / "work").rglob("*.unfinished"))
+
+
+def notebook(*cells, **other):
+    return {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5, **other}
+
+
+CODE = {
+    "cell_type": "code",
+    "id": "sum",
+    "metadata": {"jupyter": {"source_hidden": True}, "tags": ["ä"]},
+    "source": ["1 + 1  # zwölf"],
+    "execution_count": 7,
+    "outputs": [{"output_type": "execute_result", "data": {"text/plain": ["2"]}, "metadata": {}}],
+}
+TEXT = {"cell_type": "markdown", "id": "text", "metadata": {}, "source": ["What is 1 + 1?"]}
+
+
+def test_copies_come_without_outputs_and_with_all_else(course):
+    given = notebook(TEXT, CODE)
+    course.write(LESSON, json.dumps(given))
+    course.write("solutions/01_rnn_bottleneck.ipynb", json.dumps(given))
+    load(course).copy_missing_notebooks()
+    wanted = notebook(TEXT, {**CODE, "execution_count": None, "outputs": []})
+    for path in (LESSON, "solutions/01_rnn_bottleneck.ipynb"):
+        assert json.loads(course.read(f"work/{path}")) == wanted
+        room, _, name = path.partition("/")
+        (original,) = course.folder.glob(f"work/.originals/{room}/{name[:-6]}.*.ipynb")
+        assert original.read_bytes() == (course.folder / "work" / path).read_bytes()
+    assert json.loads(course.read(LESSON)) == given
+
+
+ODD = {
+    "empty": b"",
+    "half": b'{"cells": [',
+    "no text": b"\xff\xfe",
+    "a picture": b"\x89PNG\r\n",
+    "another format": json.dumps(notebook(CODE, nbformat=3)).encode(),
+    "no format": b'{"cells": []}',
+    "no cells": b'{"nbformat": 4}',
+    "cells are words": b'{"nbformat": 4, "cells": ["code"]}',
+    "cells are numbers": b'{"nbformat": 4, "cells": [1]}',
+    "cells are nothing": b'{"nbformat": 4, "cells": null}',
+    "a cell of no kind": b'{"nbformat": 4, "cells": [{"outputs": [1]}]}',
+    "a list": b"[]",
+    "a number": b"4",
+    "a word": b'"nbformat"',
+    "deep": b"[" * 100_000,
+    "deep in a cell": b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": '
+    + b"[" * 900
+    + b"]" * 900
+    + b"}]}",
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "deep in a cell"])
+def test_what_is_no_notebook_is_copied_as_it_is(course, kind):
+    (course.folder / LESSON).write_bytes(ODD[kind])
+    load(course).copy_missing_notebooks()
+    assert (course.folder / "work" / LESSON).read_bytes() == ODD[kind]
+
+
+def test_course_py_and_the_library_make_the_same_copies(course):
+    """What one has copied, the other knows as its own: byte for byte."""
+    of_launcher = load(course).without_outputs
+    stored = [path.read_bytes() for path in ROOT.glob("*/[0-9][0-9]_*.ipynb")]
+    assert len(stored) >= 25
+    strange = [
+        notebook({**CODE, "source": "lone \ud800, \u2028, 我"}, number=float("nan")),
+        notebook({"cell_type": "code", "source": ""}, TEXT, {"cell_type": "raw", "outputs": [1]}),
+    ]
+    strange = [json.dumps(one).encode() for one in strange]
+    with_mark = b"\xef\xbb\xbf" + strange[0]
+    for content in (*stored, *strange, with_mark, *ODD.values()):
+        copy = of_launcher(content)
+        assert copy == without_outputs(content)
+        assert of_launcher(copy) == copy  # a copy of a copy is the same copy
+    for content in (*stored, *strange, with_mark):
+        cells = json.loads(of_launcher(content))["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        assert all((cell["outputs"], cell["execution_count"]) == ([], None) for cell in code)
 
 
 def test_the_settings_for_jupyterlab_come_before_the_users_own(course):

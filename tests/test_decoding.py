@@ -10,6 +10,8 @@ from lessons_lib.decoding import (
     best_continuations,
     greedy_decode,
     length_penalty,
+    next_word_p,
+    sample,
     translate,
 )
 from lessons_lib.kit.batches import trim
@@ -258,3 +260,63 @@ def test_an_empty_source_is_named(task_and_model):
     _, model = task_and_model
     with pytest.raises(ValueError, match=r"src must have shape \(B, T_src\) with no empty axis"):
         beam_decode(model, torch.zeros(2, 0, dtype=torch.long))
+
+
+def test_next_word_p_is_the_softmax_of_divided_logits():
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, -torch.inf, 3.0]])
+    for temperature in (0.1, 1.0, 100.0):
+        expected = (logits / temperature).softmax(dim=-1)
+        assert torch.allclose(next_word_p(logits, temperature), expected, atol=1e-6)
+
+
+def test_top_p_keeps_the_word_that_crosses_it():
+    logits = torch.tensor([[0.1, 0.5, 0.05, 0.35]]).log()
+    for top_p, kept in ((0.01, [1]), (0.49, [1]), (0.6, [1, 3]), (0.9, [0, 1, 3]), (1.0, range(4))):
+        p = next_word_p(logits, top_p=top_p)
+        assert p.nonzero()[:, 1].tolist() == list(kept)
+        assert p.sum().item() == pytest.approx(1.0)
+        share = logits.exp()[0, list(kept)]
+        assert torch.allclose(p[0, list(kept)], share / share.sum(), atol=1e-6)
+
+
+def test_words_are_drawn_with_their_probabilities():
+    table = torch.zeros(6, 6)
+    table[BOS, [3, 4, 5]] = torch.tensor([0.5, 0.3, 0.2])
+    table[[3, 4, 5], EOS] = 1.0
+    torch.manual_seed(0)
+    drawn = sample(Table(table), torch.full((20_000, 1), EOS))
+    assert drawn.shape == (20_000, 2) and (drawn[:, 1] == EOS).all()
+    shares = drawn[:, 0].bincount(minlength=6) / 20_000
+    assert shares.tolist() == pytest.approx(table[BOS].tolist(), abs=0.015)
+    kept = sample(Table(table), torch.full((2000, 1), EOS), top_p=0.6)
+    assert set(kept[:, 0].tolist()) == {3, 4}
+
+
+def test_an_impossible_word_is_never_drawn(monkeypatch):
+    """Not at the ends of u either: PAD, the first word, and the last one are impossible here."""
+    table = torch.zeros(6, 6)
+    table[BOS, [3, 4]] = torch.tensor([0.5, 0.5])
+    table[[3, 4], EOS] = 1.0
+    for rand, word in ((0.0, 4), (1 - 2**-24, 3)):
+        monkeypatch.setattr(torch, "rand_like", lambda x, rand=rand: torch.full_like(x, rand))
+        assert sample(Table(table), SRC).tolist() == [[word, EOS]] * 2
+
+
+def test_a_cold_sample_is_greedy_and_a_seed_repeats(task_and_model):
+    task, model = task_and_model
+    src = task.test[0][:20]
+    greedy = greedy_decode(model, src, max_steps=12)
+    assert torch.equal(sample(model, src, temperature=1e-6, max_steps=12), greedy)
+    pair = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        pair.append(sample(model, src, max_steps=12))
+    assert torch.equal(*pair)
+
+
+def test_a_sample_ends_with_eos_and_padding_and_checks_max_steps():
+    model = Script([[7, 8, 9, EOS], [6, EOS, 7, 7]])
+    written = sample(model, SRC, temperature=0.01)
+    assert written.tolist() == [[7, 8, 9, EOS], [6, EOS, PAD, PAD]]
+    with pytest.raises(ValueError, match="max_steps must be a whole number of at least 1"):
+        sample(model, SRC, max_steps=0)

@@ -31,6 +31,9 @@ from tests.learner_course import (
     lesson,
     md,
     source,
+    stream,
+    to_bytes,
+    unrun,
 )
 
 LESSON = "notebooks/01_first.ipynb"
@@ -83,7 +86,7 @@ def test_an_untouched_notebook_becomes_the_new_one_byte_by_byte(learner):
     old = (learner.work / FIRST).read_bytes()
     said = learner.update()
     assert f"work/{FIRST}" in said
-    assert (learner.work / FIRST).read_bytes() == (learner.folder / FIRST).read_bytes()
+    assert (learner.work / FIRST).read_bytes() == to_bytes(learner.given())
     assert learner.keeps(FIRST, old)
     assert "up to date" in learner.update()
 
@@ -151,18 +154,70 @@ def test_points_for_the_teacher_are_renewed_in_an_answered_cell(learner):
     assert learner.text("one") == answered("one")
 
 
-def test_outputs_of_the_learner_stay_and_others_are_renewed(learner):
+def test_other_stored_outputs_are_no_news(learner):
     nb = learner.tracked()
-    for name in ("one-check", "two-check"):
-        cell(nb, name)["outputs"][0]["text"] = ["still to do"]
-    nb["cells"][-1]["source"] = "New."
+    cell(nb, "one-check")["outputs"] = [stream("still to do")]
+    learner.track(FIRST, nb)
+    assert "up to date" in learner.update()
+
+
+def test_outputs_of_the_learner_stay_and_no_others_come(learner):
+    nb = learner.tracked()
+    cell(nb, "two-check")["outputs"] = [stream("still to do")]
+    cell(nb, "end")["source"] = "New."
     learner.track(FIRST, nb)
     mine = learner.mine()
-    cell(mine, "one-check")["outputs"][0]["text"] = ["passed"]
+    # What the course has stored too: in a copy that came without, it can only be the learner's.
+    cell(mine, "one-check").update(outputs=[stream("to do")], execution_count=1)
     learner.save(mine)
     learner.update()
-    assert cell(learner.mine(), "one-check")["outputs"][0]["text"] == ["passed"]
-    assert cell(learner.mine(), "two-check")["outputs"][0]["text"] == ["still to do"]
+    assert learner.text("end") == "New."
+    assert cell(learner.mine(), "one-check")["outputs"] == [stream("to do")]
+    assert cell(learner.mine(), "two-check")["outputs"] == []
+    learner.upstream("end", "Newer.")
+    learner.update()
+    assert cell(learner.mine(), "one-check")["outputs"] == [stream("to do")]
+
+
+def test_outputs_never_stand_below_code_that_did_not_make_them(learner):
+    mine = learner.mine()
+    for name in ("one-check", "two-check"):
+        cell(mine, name).update(outputs=[stream("passed")], execution_count=3)
+    learner.save(mine)
+    before = (learner.work / FIRST).read_bytes()
+    learner.upstream("one-check", 'check("one", one)  # new')
+    learner.upstream("three-check", 'check("three", three)  # new')
+    said = learner.update()
+    assert "changed, so run it again: one-check" in said
+    assert "changed: three-check" in said
+    assert cell(learner.mine(), "one-check")["outputs"] == []
+    assert cell(learner.mine(), "one-check")["execution_count"] is None
+    assert cell(learner.mine(), "two-check")["outputs"] == [stream("passed")]
+    assert learner.keeps(FIRST, before)
+
+
+def test_what_the_course_folds_is_folded_and_what_the_learner_unfolds_stays_so(learner):
+    folded = {"source_hidden": True}
+    nb = learner.tracked()
+    for name in ("one-check", "two-check"):
+        cell(nb, name)["metadata"]["jupyter"] = folded
+    learner.track(FIRST, nb)
+    mine = learner.mine()
+    cell(mine, "one-check").update(outputs=[stream("passed")], execution_count=3)
+    cell(mine, "one-check")["metadata"]["tags"] = ["mine"]
+    learner.save(mine)
+    assert "what is folded" in learner.update()
+    metadata = cell(learner.mine(), "one-check")["metadata"]
+    assert (metadata["jupyter"], metadata["tags"]) == (folded, ["mine"])
+    assert cell(learner.mine(), "one-check")["outputs"] == [stream("passed")]
+
+    mine = learner.mine()
+    del cell(mine, "two-check")["metadata"]["jupyter"]
+    learner.save(mine)
+    learner.upstream("end", "Bye.")
+    learner.update()
+    assert "jupyter" not in cell(learner.mine(), "two-check")["metadata"]
+    assert cell(learner.mine(), "one-check")["metadata"]["jupyter"] == folded
 
 
 def test_what_jupyterlab_changes_by_saving_is_no_change(learner):
@@ -292,6 +347,18 @@ def test_an_answer_whose_id_the_course_changed(learner):
     assert STUB not in learner.text("second")
 
 
+def test_a_cell_whose_id_the_course_changed_keeps_what_the_learner_ran(learner):
+    mine = learner.mine()
+    cell(mine, "two-check").update(outputs=[stream("passed")], execution_count=3)
+    learner.save(mine)
+    nb = learner.tracked()
+    cell(nb, "two-check")["id"] = "second-check"
+    learner.track(FIRST, nb)
+    learner.update()
+    assert cell(learner.mine(), "second-check")["outputs"] == [stream("passed")]
+    assert learner.ids() == [each["id"] for each in nb["cells"]]
+
+
 def test_duplicate_and_missing_ids(learner):
     mine = learner.mine()
     at = learner.ids().index("two")
@@ -329,8 +396,115 @@ def test_a_new_lesson_and_a_deleted_copy(learner):
     (learner.work / SECOND).unlink()
     said = learner.update()
     assert "work/exercises/03_third.ipynb: new" in said
-    assert learner.mine(SECOND) == learner.tracked(SECOND)
-    assert learner.mine("exercises/03_third.ipynb") == learner.tracked("exercises/03_third.ipynb")
+    for path in (SECOND, "exercises/03_third.ipynb"):
+        assert (learner.work / path).read_bytes() == to_bytes(learner.given(path))
+
+
+# --- update: a work/ of the first edition, whose copies came with outputs ----------------------
+
+
+@pytest.fixture
+def early(tmp_path):
+    return Learner(tmp_path / "an early course").open_first_edition()
+
+
+def test_outputs_that_only_the_course_had_made_go(early):
+    """Untouched, saved by JupyterLab, answered and not run, moved: nobody has run these cells."""
+    mine = early.mine()
+    mine["cells"].append(mine["cells"].pop(3))
+    early.save(mine)
+    mine = early.mine()
+    cell(mine, "two")["source"] = answered("two")
+    cell(mine, "two-check")["source"] = 'check("two", two)  # mine'
+    early.save(mine)
+    before = (early.work / FIRST).read_bytes()
+    said = early.update()
+    second = "renewed; you had changed nothing in it, and its outputs come when you run it"
+    assert f"work/{SECOND}: {second}" in said
+    assert "the course's own outputs are gone: run the cells to see yours" in said
+    assert early.mine() == unrun(mine)
+    assert early.mine(SECOND) == early.given(SECOND)
+    assert early.keeps(FIRST, before)
+    assert "up to date" in early.update()
+
+
+def test_what_the_learner_had_run_stays(early):
+    mine = early.mine()
+    cell(mine, "one-check").update(outputs=[stream("passed")], execution_count=4)
+    cell(mine, "two-check").update(execution_count=5)  # run, with the same result
+    cell(mine, "three-check")["metadata"]["execution"] = {"iopub.execute_input": "today"}
+    mine["cells"].insert(3, code("own", "1 + 1", "2"))
+    early.save(mine)
+    early.upstream("end", "Bye.")
+    early.update()
+    for name in ("one-check", "two-check", "three-check", "own"):
+        assert cell(early.mine(), name) == cell(mine, name)
+    assert cell(early.mine(), "one")["execution_count"] is None
+    assert early.text("end") == "Bye."
+
+
+def test_run_again_after_the_update_they_stay_even_if_they_are_what_was_stored(early):
+    early.answer("one", answered("one"))
+    early.update()
+    # A folder that was copied has lost the times by which originals are told old from new.
+    for number, path in enumerate(sorted((early.work / ".originals").rglob("01_first.*.ipynb"))):
+        os.utime(path, (number, number))
+    for path in change.originals(early.folder, early.folder / FIRST)[:1]:
+        assert b"to do" in path
+    mine = early.mine()
+    for given, each in zip(early.tracked()["cells"], mine["cells"], strict=True):
+        if given["cell_type"] == "code":
+            each.update(outputs=given["outputs"], execution_count=given["execution_count"])
+    early.save(mine)
+    assert "up to date" in early.update()
+    early.upstream("end", "Bye.")
+    early.update()
+    assert cell(early.mine(), "one-check")["outputs"] == [stream("to do")]
+
+
+def test_a_tab_of_the_first_edition_saved_over_the_update(early):
+    early.answer("one", answered("one"))
+    tab = early.mine()
+    early.upstream("end", "Bye.")
+    early.update()
+    early.save(tab)
+    early.update()
+    assert early.text("end") == "Bye."
+    assert early.text("one") == answered("one")
+    assert cell(early.mine(), "two-check")["outputs"] == []
+
+
+def test_copies_and_halves_of_cells_lose_the_courses_outputs_too(early):
+    mine = early.mine()
+    at = early.ids().index("two-check")
+    mine["cells"].insert(at + 1, {**clone(mine["cells"][at]), "id": "0badcafe"})
+    first, second = source(cell(mine, "three-check")).split("\n\n")
+    at = [each["id"] for each in mine["cells"]].index("three-check")
+    mine["cells"][at]["source"] = second
+    mine["cells"].insert(at, {**clone(mine["cells"][at]), "id": "00half00", "source": first})
+    early.save(mine)
+    early.update()
+    names = ("two-check", "0badcafe", "three-check", "00half00")
+    assert [cell(early.mine(), name)["outputs"] for name in names] == [[]] * 4
+
+
+def test_reset_gives_an_exercise_without_outputs(early):
+    early.answer("two", answered("two"))
+    early.do("reset", "two")
+    for name in ("two-task", "two", "two-check"):
+        assert cell(early.mine(), name) == cell(early.given(), name)
+    assert cell(early.mine(), "one-check")["outputs"] == [stream("to do")]
+    early.update()
+    assert early.mine() == early.given()
+
+
+def test_without_its_original_nobody_knows_whose_outputs_they_are(early):
+    shutil.rmtree(early.work / ".originals")
+    early.answer("one", answered("one"))
+    early.upstream("three-task", "## Three\n\nNew.")
+    early.update()
+    assert early.text("one") == answered("one")
+    assert cell(early.mine(), "one-check")["outputs"] == [stream("to do")]
 
 
 # --- update: which version the learner's notebook stands on ------------------------------------
@@ -405,7 +579,7 @@ def test_a_broken_notebook_is_left_alone_and_the_new_one_put_beside(learner, spo
     assert f"work/{FIRST} is no valid notebook" in said
     assert (learner.work / FIRST).read_bytes() == spoilt
     beside = "exercises/01_first.new.ipynb"
-    assert learner.mine(beside) == learner.tracked()
+    assert learner.mine(beside) == learner.given()
     assert learner.text("four", SECOND) == answered("four")
     assert learner.text("four-task", SECOND).endswith("New.")
 
@@ -639,7 +813,7 @@ def test_reset_restores_one_exercise_and_nothing_else(learner):
     before = (learner.work / FIRST).read_bytes()
     exit_status, said = learner.do("reset", "two")
     assert exit_status == 0
-    given = learner.tracked()
+    given = learner.given()
     for name in ("two-task", "two", "two-check"):
         assert cell(learner.mine(), name) == cell(given, name)
     assert learner.text("one") == answered("one")
@@ -760,7 +934,8 @@ def test_the_commands_work_in_every_folder_of_the_course(learner, place):
 def test_course_py_and_the_library_name_originals_alike(learner):
     for room in files.ROOMS[:2]:
         for given in (learner.folder / room).glob("*.ipynb"):
-            assert change.originals(learner.folder, given) == [given.read_bytes()]
+            copied = (learner.work / given.relative_to(learner.folder)).read_bytes()
+            assert change.originals(learner.folder, given) == [copied]
 
 
 def test_helper_notebooks_are_like_the_real_ones(learner):

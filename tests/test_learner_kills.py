@@ -29,6 +29,7 @@ def test_a_thousand_kills_lose_no_answer():
     for fault in (
         "lost answers",
         "lost own cells",
+        "lost own outputs",
         "broken notebooks",
         "second runs that failed",
         "not finished by the second run",

@@ -1,4 +1,4 @@
-"""Masks mean what torch means by them, dead rows are zeros, and the properties of lesson 4 hold."""
+"""Masks mean what torch means; fully masked rows are zeros; the properties of lesson 4 hold."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_context_equals_scaled_dot_product_attention():
     torch.manual_seed(0)
     query, key, value = torch.randn(B, T_Q, D), torch.randn(B, T_K, D), torch.randn(B, T_K, 2)
     mask = random_mask(B, T_Q, T_K)
-    mask[1, 2] = False  # a dead row
+    mask[1, 2] = False  # a fully masked row
     weights = masked_softmax(query @ key.transpose(1, 2) / D**0.5, mask)
     for given in (mask, to_additive(mask)):
         theirs = F.scaled_dot_product_attention(query, key, value, attn_mask=given)
@@ -58,7 +58,7 @@ def test_context_equals_scaled_dot_product_attention():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dead_rows_are_zero_with_finite_gradients(dtype):
+def test_fully_masked_rows_are_zero_with_finite_gradients(dtype):
     scores = (3 * torch.randn(B, T_Q, T_K)).to(dtype).requires_grad_()
     mask = padding_mask(torch.tensor([2, 0, T_K]), T_K)
     weights = masked_softmax(scores, mask)
@@ -67,6 +67,27 @@ def test_dead_rows_are_zero_with_finite_gradients(dtype):
     assert scores.grad.isfinite().all() and (scores.grad[1] == 0).all()
     assert (scores.grad[0, :, :2] != 0).any()
     assert torch.allclose(weights[0].float().sum(-1), torch.ones(T_Q), atol=1e-2)
+
+
+def test_no_nan_is_made_on_the_way():
+    """As the lesson says: −inf and two fills give the same, and a NaN that anomaly mode finds."""
+    mask = torch.tensor([[True, True, False], [False, False, False]])  # (T_q, T_k)
+
+    def two_fills(scores, mask):
+        return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
+
+    scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]])  # (T_q, T_k)
+    found = []
+    for way in (masked_softmax, two_fills):
+        rows = scores.clone().requires_grad_()
+        weights = way(rows, mask)  # (T_q, T_k)
+        weights[0, 0].backward()
+        found.append(torch.cat([weights.detach(), rows.grad]))
+    assert torch.equal(*found)
+    with torch.autograd.set_detect_anomaly(True):
+        masked_softmax(rows, mask)[0, 0].backward()
+        with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="returned nan values"):
+            two_fills(rows, mask)[0, 0].backward()
 
 
 @pytest.mark.parametrize("hidden", [torch.nan, torch.inf, -torch.inf, 1e30])
@@ -161,6 +182,18 @@ def test_converted_masks_give_multihead_attention_the_same_weights(convert):
     projected, both = ours.project(x), combine_masks(causal, padding)
     assert torch.allclose(weights, ours.weights(x, projected, both), atol=1e-6)
     assert torch.allclose(out, theirs.out_proj(ours(x, projected, both)), atol=1e-6)
+
+
+def test_multihead_attention_without_weights_hides_a_mask_upside_down():
+    """The lesson's first patient: no NaN in output or gradient, if no weights are asked for."""
+    torch.manual_seed(0)
+    layer, x = nn.MultiheadAttention(8, 1, batch_first=True), torch.randn(2, 5, 8)
+    for need_weights in (True, False):
+        layer.zero_grad()
+        out, _ = layer(x, x, x, attn_mask=causal_mask(5), need_weights=need_weights)
+        out[:, :4].sum().backward()
+        assert out.isnan().any() == need_weights
+        assert layer.in_proj_weight.grad.isnan().any() == need_weights
 
 
 def test_additive_masks_come_in_every_type():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from lessons_lib.bahdanau_attention import AttentionEncoderDecoder, alignment
-from lessons_lib.kit.recall import learn, neighbours
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.masking import to_blocked
 from lessons_lib.multi_head_attention import MultiHeadAttention, merge_heads, split_heads
@@ -44,7 +44,7 @@ def masks(rows=B):
     return one_of_each_shape(rows, T_Q, T_K)
 
 
-def with_dead_rows():
+def with_a_fully_masked_row():
     mask = masks()["B T_q T_k"]
     mask[0, 3] = mask[1, 0] = False
     return mask
@@ -212,9 +212,9 @@ def test_bad_sizes_are_named(call, message):
 # --- the contract ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*MASKS, "dead rows"])
+@pytest.mark.parametrize("name", [*MASKS, "fully masked rows"])
 def test_weights_and_forward_agree_forward_and_gradient(name):
-    mask = with_dead_rows() if name == "dead rows" else masks()[name]
+    mask = with_a_fully_masked_row() if name == "fully masked rows" else masks()[name]
     results = []
     for form in FORMS:
         attend = layer(form)
@@ -233,9 +233,9 @@ def test_weights_and_forward_agree_forward_and_gradient(name):
         assert torch.allclose(fused, explicit, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*MASKS, "dead rows"])
+@pytest.mark.parametrize("name", [*MASKS, "fully masked rows"])
 def test_weights_sum_to_one_over_the_allowed_keys_in_every_head(name):
-    mask = with_dead_rows() if name == "dead rows" else masks()[name]
+    mask = with_a_fully_masked_row() if name == "fully masked rows" else masks()[name]
     attend, (query, key_value) = layer(), inputs()
     weights = attend.weights(query, attend.project(key_value), mask)
     alive = torch.ones(B, H, T_Q)
@@ -260,7 +260,7 @@ def test_each_sentence_keeps_its_own_mask_where_batch_and_heads_are_alike(form):
         assert (weights[:, ~mask[b]] == 0).all() and (weights[:, mask[b]] > 0).all()
 
 
-def test_overridden_scores_are_used_by_both_roads():
+def test_overridden_scores_are_used_by_both_code_paths():
     class OnlyFirst(MultiHeadAttention):
         def scores(self, query, key):
             scores = query.new_zeros(len(query), self.n_heads, query.shape[2], key.shape[2])
@@ -274,7 +274,7 @@ def test_overridden_scores_are_used_by_both_roads():
     assert torch.allclose(attend(query, projected), first, atol=1e-6)
 
 
-def test_the_fused_road_stores_no_weights():
+def test_the_fused_path_stores_no_weights():
     def largest_kept(attend, mask):
         sizes, x = [], torch.randn(1, 300, D_MODEL)
 
@@ -294,15 +294,15 @@ def test_the_fused_road_stores_no_weights():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @each_form
-def test_a_dead_row_gives_the_bias_and_finite_gradients(form, dtype):
+def test_a_fully_masked_row_gives_the_bias_and_finite_gradients(form, dtype):
     attend = layer(form, dtype)
     query, key_value = (x.requires_grad_() for x in inputs(dtype))
     projected = attend.project(key_value)
-    context = attend(query, projected, with_dead_rows())
+    context = attend(query, projected, with_a_fully_masked_row())
     assert context.dtype == dtype and context.isfinite().all()
-    for dead in (context[0, 3], context[1, 0]):  # 0 @ w_o + bias, rounded once at most
-        assert torch.allclose(dead, attend.w_o.bias, rtol=1e-2 if dtype.itemsize == 2 else 1e-6)
-    weights = attend.weights(query, projected, with_dead_rows())
+    for row in (context[0, 3], context[1, 0]):  # 0 @ w_o + bias, rounded once at most
+        assert torch.allclose(row, attend.w_o.bias, rtol=1e-2 if dtype.itemsize == 2 else 1e-6)
+    weights = attend.weights(query, projected, with_a_fully_masked_row())
     assert weights.dtype == dtype and (weights[0, :, 3] == 0).all()
     (context.sum() + weights[..., 1].sum()).backward()
     for tensor in (query, key_value, *attend.parameters()):
@@ -354,6 +354,23 @@ def test_parameters_do_not_depend_on_the_number_of_heads():
         assert sum(p.numel() for p in MultiHeadAttention(64, n_heads).parameters()) == 16_640
         bare = MultiHeadAttention(64, n_heads, bias=False)
         assert sum(p.numel() for p in bare.parameters()) == 16_384
+
+
+def test_matrices_three_without_w_o_and_four_with_it():
+    assert sum(p.numel() for p in SelfAttention(64, 64, 64).parameters()) == 3 * 64**2
+    assert sum(p.numel() for p in MultiHeadAttention(64, 1, bias=False).parameters()) == 4 * 64**2
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 8])
+def test_multiplications_do_not_depend_on_the_number_of_heads_or_a_mask(n_heads):
+    n, d = 50, 64
+    x, attend = torch.randn(1, n, d), MultiHeadAttention(d, n_heads)
+    for mask in (None, torch.ones(n, n, dtype=torch.bool).tril()):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            projected = attend.project(x)
+            attend.w_o(merge_heads(attend.weights(x, projected, mask) @ projected[1]))
+        operations = counter.get_total_flops()  # a multiplication and an addition are two
+        assert operations == 2 * (4 * n * d**2 + 2 * n**2 * d)
 
 
 def test_without_biases_it_equals_torchs_without_biases():
@@ -470,35 +487,6 @@ def test_bad_input_is_named(form, method, name):
 def test_bad_key_value_is_named(shape):
     with pytest.raises(ValueError, match=r"key_value must have shape \(B, T_k, 12\)"):
         layer().project(torch.zeros(shape))
-
-
-# --- what heads buy -------------------------------------------------------------------------------
-
-
-class OneLayer(nn.Module):
-    """The lesson's small model: embeddings, a learned vector for each place, one layer, logits."""
-
-    def __init__(self, n_heads):
-        super().__init__()
-        self.embed, self.places = nn.Embedding(16, 32), nn.Embedding(16, 32)
-        self.attend = MultiHeadAttention(32, n_heads)
-        self.to_logits = nn.Linear(32, 256)
-
-    def forward(self, tokens):
-        x = self.embed(tokens).sum(dim=2) + self.places.weight
-        return self.to_logits(x + self.attend(x, self.attend.project(x)))
-
-
-def test_two_heads_learn_a_pair_of_neighbours_sooner():
-    found = {}
-    for n_heads in (1, 2):
-        seed_everything(1)
-
-        def task(n_rows, draw):
-            return neighbours(n_rows, draw, n_tokens=16, n_symbols=16)
-
-        found[n_heads] = learn(OneLayer(n_heads), task, steps=150, seed=1)
-    assert found[2] > 0.97 and found[1] < 0.9
 
 
 def test_torchs_fused_attention_agrees_on_split_heads():

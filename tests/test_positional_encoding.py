@@ -1,4 +1,4 @@
-"""Every encoding is what its paper says, keeps its law of places, and names wrong input."""
+"""Every encoding is what its paper says, keeps its law of positions, and names wrong input."""
 
 from math import cos, sin
 
@@ -25,10 +25,10 @@ def seeded(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def behind(x, places):
-    """x (…, T, d) with rows in front, so that it stands some places later; rotated."""
-    front = torch.ones(*x.shape[:-2], places, x.shape[-1], dtype=x.dtype)
-    return rotate(torch.cat([front, x], dim=-2))[..., places:, :]
+def behind(x, shift):
+    """x (…, T, d) with rows in front, so that it stands some positions later; rotated."""
+    front = torch.ones(*x.shape[:-2], shift, x.shape[-1], dtype=x.dtype)
+    return rotate(torch.cat([front, x], dim=-2))[..., shift:, :]
 
 
 # --- sinusoids ------------------------------------------------------------------------------------

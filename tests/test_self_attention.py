@@ -323,25 +323,25 @@ def test_the_fused_form_keeps_less_for_the_backward_pass(mask):
 
 
 class OneLayer(nn.Module):
-    """Lesson 3's small model: embeddings, places if wanted, one layer, logits."""
+    """Lesson 3's small model: embeddings, positions if wanted, one layer, logits."""
 
-    def __init__(self, n_in, n_out, n_places=0):
+    def __init__(self, n_in, n_out, n_positions=0):
         super().__init__()
         self.embed, self.attend = nn.Embedding(n_in, 32), SelfAttention(32, 32, 32)
-        self.places = nn.Embedding(n_places, 32) if n_places else None
+        self.positions = nn.Embedding(n_positions, 32) if n_positions else None
         self.to_logits = nn.Linear(32, n_out)
 
     def forward(self, tokens):
         x = self.embed(tokens).sum(dim=2)
-        if self.places is not None:
-            x = x + self.places.weight[: x.shape[1]]
+        if self.positions is not None:
+            x = x + self.positions.weight[: x.shape[1]]
         return self.to_logits(x + self.attend(x, self.attend.project(x)))
 
 
 @pytest.mark.parametrize(("joined", "low", "high"), [(True, 0.97, 1.0), (False, 0.1, 0.4)])
 def test_recall_is_learned_in_one_layer_if_key_and_value_share_a_token(joined, low, high):
     seed_everything(1)
-    model = OneLayer(33, 16, n_places=0 if joined else 24)
+    model = OneLayer(33, 16, n_positions=0 if joined else 24)
     task = partial(recall, n_pairs=8, n_symbols=16, joined=joined)
     assert low <= learn(model, task, steps=200, seed=1) <= high
 
@@ -349,7 +349,7 @@ def test_recall_is_learned_in_one_layer_if_key_and_value_share_a_token(joined, l
 @pytest.mark.parametrize(("tied", "low", "high"), [(False, 0.97, 1.0), (True, 0.5, 0.9)])
 def test_who_precedes_me_needs_two_projections(tied, low, high):
     seed_everything(1)
-    model = OneLayer(16, 16, n_places=16)
+    model = OneLayer(16, 16, n_positions=16)
     if tied:
         model.attend.w_k = model.attend.w_q
     task = partial(predecessors, n_tokens=16, n_symbols=16)

@@ -8,11 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from nbformat import reads
 
 from lessons_lib.checks.engine import EXERCISES
+from lessons_lib.learner.notebook import without_outputs
 from tests.laws.project import ROOT, files
 from tools.execute import canonical_bytes, read, write
 from tools.teacher import __main__ as teacher
@@ -79,6 +82,13 @@ def submission(notebook, answers):
     return notebook
 
 
+def copy_in_work(path):
+    """A notebook of the course as learners have it: without outputs."""
+    notebook = reads(without_outputs((ROOT / path).read_bytes()).decode(), as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    return notebook
+
+
 def cells_changed(notebook, solved):
     """Locked cells: one edited, one deleted, one disguised, one worth a hundred points."""
     notebook = submission(notebook, {"exact-match": solved["exact-match"]})
@@ -104,8 +114,8 @@ def course(tmp_path_factory):
     partly = {**right, "token-loss": wrong, "gru-step": own, "last-real-state": "last = None"}
     handed_in = {
         "unsolved": read(released),
-        # what learners have who never got the teacher's file: the course's own exercise notebook
-        "right": submission(read(ROOT / "exercises" / f"{NAME}.ipynb"), right),
+        # what learners have who never got the teacher's file: their copy of the course's own
+        "right": submission(copy_in_work(f"exercises/{NAME}.ipynb"), right),
         "partly": submission(read(released), partly),
         "cells_changed": cells_changed(read(released), solved),
     }
@@ -124,6 +134,10 @@ def course(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(course):
+    return points_in(course)
+
+
+def points_in(course):
     """Points by submission and exercise, as nbgrader exports them to its database."""
     from nbgrader.api import Gradebook
 
@@ -231,6 +245,30 @@ def test_rehearsal_hands_in_right_answers_and_mistakes(course, tmp_path):
     assert any("mistakes[" in source for source in sources)
     assert any("return tgt[:, :-1], tgt[:, 1:]" in source for source in sources)
     assert not any("SOLUTION" in source for source in sources)
+
+
+def test_a_gradebook_of_the_first_edition_goes_on(tmp_path):
+    """It grades what was handed in then, again, and a copy of today; and releases the lesson."""
+    course = tmp_path / "class"
+    with zipfile.ZipFile(ROOT / "tests/fixtures/first_edition/teacher.zip") as pack:
+        pack.extractall(course)
+    (course / "nbgrader_config.py").write_text(teacher.SETTINGS, encoding="utf-8")
+    before = points_in(course)
+    assert before == {"ada": points(*IDS), "bob": points("exact_match")}
+
+    solved = {cell.id: cell.source for cell in read(SOLUTION).cells}
+    right = {id.replace("_", "-"): solved[id.replace("_", "-")] for id in IDS[:3]}
+    path = course / "submitted" / "cyd" / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True)
+    today = submission(copy_in_work(f"exercises/{NAME}.ipynb"), right)
+    write(path, canonical_bytes(today))
+    teacher.nbgrader(course, "autograde", NAME, "--force")
+    now = {**before, "cyd": points(*IDS[:3])}
+    assert points_in(course) == now
+    assert verdicts(course, "bob")["token_loss"] == ("fail", "counts_padding")
+
+    teacher.release(SOLUTION, course, POINTS)
+    assert points_in(course) == now
 
 
 def test_course_in_the_repository_is_refused(capsys):

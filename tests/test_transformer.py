@@ -245,13 +245,13 @@ def test_a_causal_encoder_layer_is_a_decoder_layer_without_cross_attention():
     assert not torch.allclose(encoder_layer(x), encoder_layer(x, PAST))
 
 
-def test_embedding_is_words_times_the_root_plus_places():
+def test_embedding_is_words_times_the_root_plus_positions():
     embed, ids = Embedding(N_SRC, D_MODEL, max_len=9), torch.tensor([[4, 7, 4], [5, 5, 8]])
     expected = embed.words.weight[ids] * D_MODEL**0.5 + positional_encoding(3, D_MODEL)
     assert_close(embed(ids), expected)
     later = embed.words.weight[ids] * D_MODEL**0.5 + positional_encoding(9, D_MODEL)[6:]
     assert_close(embed(ids, first=6), later)
-    assert "places" not in embed.state_dict()
+    assert "positions" not in embed.state_dict()
 
 
 def test_memory_and_logits_ignore_padding():

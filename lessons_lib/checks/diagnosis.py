@@ -21,6 +21,7 @@ from lessons_lib.checks.exercise import Case, Exercise, Facts
 # A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 FEW_IDS, FEW_NUMBERS = 16, 12  # tensors up to this size are shown in full
+LIST_WIDTH = 60  # and lists of words up to this many characters
 ROW_IDS = 24  # of a row of ids that is not shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 # How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
@@ -361,11 +362,13 @@ def kind(value: object) -> str:
 
 
 def describe(name: str, value: object) -> str:
-    """An argument: a number, a small tensor in full, or the shape and dtype of a larger one."""
+    """An argument: a number, something small in full, or the shape and dtype of a large tensor."""
     if isinstance(value, torch.Tensor):
         if is_small(value):
             return f"{name} {listed(value)}"
         return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, list):
+        return f"{name} {value}" if len(str(value)) <= LIST_WIDTH else f"{name}, {len(value)} items"
     return f"{name} {value!r}" if isinstance(value, (int, float)) or is_dataclass(value) else name
 
 

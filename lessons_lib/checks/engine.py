@@ -15,6 +15,7 @@ from lessons_lib.checks import (
     rnn_bottleneck,
     self_attention,
     transformer,
+    words_to_tensors,
 )
 from lessons_lib.checks.calling import Outcome, call
 from lessons_lib.checks.diagnosis import Finding, Trial, alike
@@ -23,6 +24,7 @@ from lessons_lib.checks.verdict import Verdict
 from lessons_lib.learner.record import remember
 
 LESSONS = (
+    words_to_tensors,
     rnn_bottleneck,
     bahdanau_attention,
     self_attention,

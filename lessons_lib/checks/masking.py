@@ -199,7 +199,7 @@ def filled(value, dim=-1, again=False):
 def backward_fails(answer) -> Facts | None:
     """Something that the backward pass needs was changed in place."""
     try:
-        gradients(answer, dead_row)
+        gradients(answer, masked_row)
     except RuntimeError as error:
         if "inplace operation" in str(error):
             return (("expected", "a backward pass"), ("got", "RuntimeError: inplace operation"))
@@ -239,7 +239,7 @@ def sum_not_one(answer) -> Facts | None:
 
 def nan_in_gradient(answer) -> Facts | None:
     """The gradient that reaches scores with a fully masked row holds NaN."""
-    gradient, _ = gradients(answer, dead_row)
+    gradient, _ = gradients(answer, masked_row)
     if gradient is None or not gradient.isnan().any():
         return None
     wrong = tuple(gradient.isnan().nonzero()[0].tolist())
@@ -251,9 +251,9 @@ def nan_in_gradient(answer) -> Facts | None:
 
 
 own_keys = (normal(1, 3, 5), truths("10011", "01100", "11101"))
-dead_row = (normal(4, 4, 3), truths("110", "000", "011", "111"))
+masked_row = (normal(4, 4, 3), truths("110", "000", "011", "111"))
 example = (torch.tensor([[1.0, 1.0, 9.0], [1.0, 1.0, 9.0]]), truths("110", "000"))
-dead_sentence = (normal(5, 3, 2, 4), truths("1100", "0000", "1111")[:, None, :])
+masked_sentence = (normal(5, 3, 2, 4), truths("1100", "0000", "1111")[:, None, :])
 high_key = torch.tensor([[1.0, 2.0, 1e4], [900.0, 1.0, 3.0]])
 both_ends = torch.tensor([[10000.0, 9900.0, 9800.0], [-10000.0, -9900.0, -9800.0]])
 near_ties = torch.tensor([[10000.0, 9999.0, 9998.0], [-10000.0, -9999.0, -10000.0]])
@@ -294,8 +294,8 @@ masked_softmax = Exercise(
         Case("a blocked key scores 10,000, the other one -10,000", (far_below, truths("01"))),
         Case("300 keys, the first query may attend to 256", (normal(8, 2, 300), long_rows)),
         Case("the example: the second row is fully masked", example),
-        Case("one query may attend to nothing", dead_row),
-        Case("one sentence may attend to nothing", dead_sentence),
+        Case("one query may attend to nothing", masked_row),
+        Case("one sentence may attend to nothing", masked_sentence),
         Case("large scores, and a fully masked row", far_rows),
     ),
     misconceptions=(
@@ -372,7 +372,7 @@ masked_softmax = Exercise(
             "The weights are right, but the gradient of the scores is NaN.",
             nan_in_gradient,
         ),
-        same_gradient(softmax_row_by_row, ("scores", "mask"), dead_row),
+        same_gradient(softmax_row_by_row, ("scores", "mask"), masked_row),
         same_gradient(softmax_row_by_row, ("scores", "mask"), far_rows),
     ),
 )

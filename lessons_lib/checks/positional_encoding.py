@@ -503,7 +503,7 @@ alibi_bias = Exercise(
         ),
         Misconception(
             "own_slopes",
-            "Your slopes are 2^(-8h/H); take those that are given.",
+            "Your slopes are 2^(-8(h+1)/H); take those that are given.",
             tilted(
                 slope=lambda slopes: 2.0 ** (-8 * torch.arange(1, len(slopes) + 1) / len(slopes))
             ),
@@ -603,7 +603,7 @@ relative_bias = Exercise(
         ),
     ),
     hints=(
-        "Which row of the table belongs to a key at the query's own place?",
+        "Which row of the table belongs to a key at the query's own position?",
         "The distance key - query goes from -(T-1) to T-1. Clip it to -R … R, then add R: that is"
         " the row.",
         "away = torch.arange(T) - torch.arange(T)[:, None] is (T, T). table[away.clamp(-R, R) + R]"

@@ -15,6 +15,7 @@ import torch
 from lessons_lib.kit.arguments import check_at_most, check_positive, check_shape
 from lessons_lib.kit.figures import (
     BLUE,
+    DARK_RED,
     FAINT,
     GREEN,
     INK,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:  # matplotlib takes a third of a second: it is imported when s
     from matplotlib.axes import Axes
 
 QUIET = "#6B6B6B"  # words that matter less, still dark enough to be read
-DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 CELL = 0.38  # the height of a cell, in inches
 
 
@@ -378,12 +378,17 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
     packed[first:] = [f"b{i + 1}" for i in range(T - first)]
     masks = {
         "causal": (causal, words, "itself and all before it", "in every decoder"),
-        "padding": ((key < real).expand(T, T), padded, "every real word, no pad", "in any batch"),
+        "padding": (
+            (key < real).expand(T, T),
+            padded,
+            "every real word, no pad",
+            "where lengths differ",
+        ),
         "causal and padding": (
             causal & (key < real),
             padded,
             "the real words up to itself",
-            "in GPT training",
+            "in batched fine-tuning",
         ),
         "prefix": (
             causal | (key < given),

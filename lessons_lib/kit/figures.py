@@ -31,6 +31,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#CC79A7",
     "#56B4E9",
 )
+DARK_RED = "#A84700"  # red for letters on white, in a contrast of 6
 COLOURS = [BLUE, RED, GREEN, ORANGE, PURPLE, SKY]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 INK, FAINT = "#222222", "#8A8A8A"
@@ -112,13 +113,20 @@ def curves(
     alt: str,
     x: Sequence[float] | None = None,
     y_range: tuple[float, float] | None = None,
+    level: Mapping[str, float] | None = None,
+    limit: tuple[float, str] | None = None,
 ) -> Picture:
     """Draw one line per series, each with its name in its own colour.
 
     A series is a list of values, drawn at `x` (default 0, 1, 2, …), or a mapping whose keys become
-    the places on the x axis, such as the result of `mean_by_length`.
+    the places on the x axis, such as the result of `mean_by_length`. `level` draws a thin line at
+    each height that it names; `limit` a vertical line at a place on the x axis, with its name in
+    the legend.
     """
     axes = _axes(title, x_label, y_label)
+    for name, height in (level or {}).items():
+        axes.axhline(height, color=FAINT, linewidth=1)
+        axes.annotate(name, (0, height), (4, 4), ("axes fraction", "data"), "offset points")
     for i, (name, values) in enumerate(series.items()):
         if isinstance(values, Mapping):
             places, heights = list(values), list(values.values())
@@ -138,7 +146,10 @@ def curves(
         )
     if y_range:
         axes.set_ylim(*y_range)
-    if len(series) > 1:
+    if limit:
+        place, name = limit
+        axes.axvline(place, color=INK, linewidth=1.5, linestyle=":", label=name)
+    if len(series) > 1 or limit:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
     return Picture(axes.figure, alt)
 
@@ -173,10 +184,29 @@ def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -
     return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
 
 
-def influence(series: Mapping[str, Sequence[float]], title: str, alt: str) -> Picture:
-    """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it."""
-    x_label, y_label = "words between the swapped word and the end", "how far the memory moves"
-    return curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+def influence(
+    series: Mapping[str, Sequence[float]],
+    title: str,
+    alt: str,
+    landmarks: Mapping[int, str] | None = None,
+) -> Picture:
+    """Draw how far a memory moves when a word is swapped, as `metrics.influence` measures it.
+
+    `landmarks` names positions below the axis, such as {0: "end", 8: "middle"}. The axis runs in
+    reading order: 0, the last word, is on the right.
+    """
+    x_label, y_label = (
+        "words after the swapped word",
+        "how far the memory moves\n(1 = another sentence)",
+    )
+    picture = curves(series, title, x_label, y_label, alt, y_range=(0, 1))
+    picture.figure.axes[0].invert_xaxis()  # in reading order: the last word on the right
+    if landmarks:
+        below = picture.figure.axes[0].secondary_xaxis(0)
+        below.set_xticks(list(landmarks), list(landmarks.values()), weight="bold", fontsize=14)
+        below.tick_params(length=0, pad=22)  # under the numbers
+        picture.figure.axes[0].xaxis.labelpad = 24
+    return picture
 
 
 @house_style()
@@ -243,13 +273,16 @@ def heatmap(
     colour_label: str = "",
     outlined: Sequence[tuple[int, int]] = (),
     columns_on_top: bool = False,
+    least: float = 0.0,
+    row_height: float = 0.42,
 ) -> Picture:
     """Draw a matrix (len(rows), len(columns)) with its tokens on both axes.
 
     Positive values only are drawn from white to blue; with negative values zero is white, red is
-    below and blue above. `numbers` writes each value into its cell; without them a colour bar
-    stands beside the cells, and `colour_label` says what it shows. `outlined` frames cells, each
-    (row, column) counted from 0; `columns_on_top` writes the columns above the cells.
+    below and blue above. `numbers` writes each value of size `least` or more into its cell; without
+    them a colour bar stands beside the cells, and `colour_label` says what it shows. `outlined`
+    frames cells, each (row, column) counted from 0; `columns_on_top` writes the columns above.
+    `row_height` is in inches.
     """
     from matplotlib.patches import Rectangle
 
@@ -268,7 +301,7 @@ def heatmap(
                 f"got ({i}, {j})"
             )
     width = min(10.0, 3.2 + 0.62 * len(columns))
-    axes = _axes(title, x_label, y_label, width=width, height=2.4 + 0.42 * len(rows))
+    axes = _axes(title, x_label, y_label, width=width, height=2.4 + row_height * len(rows))
     top = float(values.abs().max()) or 1.0
     signed = bool((values < 0).any())
     image = axes.imshow(
@@ -293,6 +326,8 @@ def heatmap(
     if numbers:
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
+                if abs(value) < least:
+                    continue
                 colour = "white" if abs(value) > 0.6 * top else INK
                 axes.text(
                     j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour, fontsize=11
@@ -326,7 +361,7 @@ def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Pi
     for i, row in enumerate(ids.tolist()):
         for t, word in enumerate(row):
             axes.text(t + 0.5, i + 0.5, str(word), ha="center", va="center")
-    axes.set_xticks([t + 0.5 for t in range(T)], [str(t + 1) for t in range(T)])
+    axes.set_xticks([t + 0.5 for t in range(T)], [str(t) for t in range(T)])
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
     axes.invert_yaxis()
     axes.grid(visible=False)
@@ -341,9 +376,9 @@ def bottleneck(
     src: Sequence[str],
     tgt: Sequence[str],
     alt: str,
-    title: str = "The writer never sees the English words",
+    title: str = "The decoder never sees the English words",
 ) -> Picture:
-    """Draw an encoder–decoder: source words flow into one box, and it alone feeds the writers."""
+    """Draw an encoder–decoder: source words flow into one box, and it alone feeds the decoder."""
     middle, end = len(src), len(src) + len(tgt)
     axes = _axes(title, "", "", height=3.4)
     axes.set(xlim=(-0.5, end + 0.5), ylim=(-0.55, 1.6))
@@ -354,7 +389,11 @@ def bottleneck(
         _arrow(axes, (i, -0.2), (i, 0.3))
         _arrow(axes, (i + 0.38, 0.6), (i + 0.62, 0.6))
     _box(axes, middle, "c", RED)
-    axes.text(middle, 1.0, "context c", ha="center", color=RED, fontsize=12, weight="bold")
+    names = (middle - 1) / 2, (middle + 1 + end) / 2
+    bold = {"ha": "center", "fontsize": 13, "weight": "bold"}
+    axes.text(names[0], 1.02, "encoder", color=BLUE, **bold)
+    axes.text(names[1], -0.48, "decoder", color=GREEN, **bold)
+    axes.text(middle, 1.02, "context c", color=RED, **bold)
     axes.plot([middle, middle, end], [0.3, -0.2, -0.2], color=RED, linewidth=1.6)
     for i, word in enumerate(tgt, start=middle + 1):
         _box(axes, i, "write", GREEN)
@@ -442,26 +481,26 @@ def heads(
 
 @house_style()
 def on_a_line(
-    looks: Mapping[str, Sequence[float]], title: str, alt: str, places: Sequence[float]
+    softmaxes: Mapping[str, Sequence[float]], title: str, alt: str, places: Sequence[float]
 ) -> Picture:
     """Draw each softmax as bars over `places`; a triangle stands where its weighted average lies.
 
-    `looks` gives the weights of each softmax, one for each place.
+    `softmaxes` gives the weights of each softmax, one for each place.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 0.9 + 1.35 * len(looks)), layout="constrained")
-    panels = figure.subplots(len(looks), 1, sharex=True, squeeze=False)[:, 0]
-    for i, (axes, (name, weights)) in enumerate(zip(panels, looks.items(), strict=True)):
+    figure = Figure(figsize=(10, 0.9 + 1.35 * len(softmaxes)), layout="constrained")
+    panels = figure.subplots(len(softmaxes), 1, sharex=True, squeeze=False)[:, 0]
+    for i, (axes, (name, weights)) in enumerate(zip(panels, softmaxes.items(), strict=True)):
         axes.bar(places, weights, color=COLOURS[i % len(COLOURS)], width=0.5)
         answer = sum(w * place for w, place in zip(weights, places, strict=True))
         axes.plot(answer, -0.16, marker="^", color=INK, markersize=13, clip_on=False)
-        axes.text(answer + 0.3, -0.2, f"brings home {answer:.0f}", va="center", fontsize=12)
+        axes.text(answer + 0.3, -0.2, f"returns {answer:.0f}", va="center", fontsize=12)
         axes.set(ylim=(-0.4, 1.1), yticks=(0, 1), xticks=list(places))
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.grid(visible=False)
     panels[0].set_title(title)
-    panels[-1].set_xlabel("place, which is also its value")
+    panels[-1].set_xlabel("position, which is also its value")
     return Picture(figure, alt)
 
 
@@ -641,6 +680,35 @@ def beam_tree(
     columns, rows = zip(*places.values(), strict=True)
     axes.set(xlim=(-0.5, max(columns) + 0.5), ylim=(min(rows) - 0.6, max(rows) + 0.4))
     axes.axis("off")
+    return Picture(axes.figure, alt)
+
+
+@house_style()
+def sentences(
+    written: Mapping[str, Sequence[tuple[str, bool]]], title: str, alt: str, width: int = 90
+) -> Picture:
+    """Write sentences under headings, right ones blue behind a tick, wrong ones red behind a cross.
+
+    `written` gives for each heading pairs of a sentence and whether it is right. A sentence that
+    is longer than `width` letters goes on in the next line.
+    """
+    from textwrap import wrap
+
+    lines = []
+    for heading, pairs in written.items():
+        lines += [("", heading, INK)]
+        for text, right in pairs:
+            mark, colour = ("✓", BLUE) if right else ("✗", DARK_RED)
+            first, *more = wrap(text, width) or ["(nothing)"]
+            lines += [(mark, first, colour), *(("", f"    {line}", colour) for line in more)]
+    axes = _axes(title, "", "", height=0.7 + 0.34 * len(lines))
+    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.5, -0.6))
+    axes.axis("off")
+    for y, (mark, text, colour) in enumerate(lines):
+        heading = colour == INK
+        weight = "bold" if heading else "normal"
+        axes.text(0.02, y, mark, color=colour, va="center", fontsize=14)
+        axes.text(0 if heading else 0.05, y, text, color=colour, va="center", weight=weight)
     return Picture(axes.figure, alt)
 
 

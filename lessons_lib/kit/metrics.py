@@ -52,30 +52,30 @@ def mean_by_length(
 def influence(
     memory: Callable[[torch.Tensor], torch.Tensor],
     src: torch.Tensor,
-    places: int,
+    positions: int,
     n_words: int,
     seed: int = 0,
 ) -> list[float]:
-    """How far does `memory(src)` (N, d) move when the word n places back is another one?
+    """How far does `memory(src)` (N, d) move when the word n positions back is another one?
 
     The word is swapped for a random other word of the vocabulary (`n_words` entries). The distance
     is averaged over the sentences and divided by the average distance between the memories of two
     different sentences, so 1 means: as far as to another sentence. Returns one value for each
-    n = 0 … places − 1; n = 0 is the last word before EOS.
+    n = 0 … positions − 1; n = 0 is the last word before EOS.
 
     Raises:
-        ValueError: if a sentence has fewer than `places` words.
+        ValueError: if a sentence has fewer than `positions` words.
     """
-    check_positive("places", places)
+    check_positive("positions", positions)
     last = lengths(src) - 2  # (N,): the last word, EOS stands after it
-    check_at_most("places", places, int(last.min()) + 1)
+    check_at_most("positions", positions, int(last.min()) + 1)
     draw = torch.Generator().manual_seed(seed)
     rows = torch.arange(len(src), device=src.device)  # (N,)
     before = memory(src)  # (N, d)
     apart = (before - before.roll(1, dims=0)).norm(dim=1).mean()  # between two sentences
     n_real = n_words - len(SPECIALS)
     moved = []
-    for n in range(places):
+    for n in range(positions):
         offset = torch.randint(1, n_real, (len(src),), generator=draw)  # (N,): another word
         word = src[rows, last - n] - len(SPECIALS)  # (N,): counted from the first real word
         changed = src.clone()  # (N, T_src)

@@ -6,6 +6,7 @@ the library for every number.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from num2words import num2words
@@ -56,6 +57,23 @@ def spell(number: int, language: str = "en") -> list[str]:
     return words
 
 
+def read_number(words: Sequence[str], language: str = "en") -> int | None:
+    """Tell which number `words` spell, or None if they spell none: the way back from `spell`.
+
+    >>> read_number(["zwei", "und", "vierzig"], "de"), read_number(["vierzig", "zwei"], "de")
+    (42, None)
+    """
+    number, rest = 0, list(words)
+    for place in reversed(range(len(SCALES[language]))):
+        ends = [i for i, word in enumerate(rest) if word in SCALES[language][place]]
+        if ends or place == 0:
+            end = ends[0] if ends else len(rest)
+            group, rest = tuple(rest[:end]), rest[end + 1 :]
+            base = 10 ** GROUP_DIGITS[language]
+            number += _groups(place, language).get(group, 0) * base**place
+    return number if spell(number, language) == list(words) else None
+
+
 def number_vocabulary(language: str, max_digits: int) -> list[str]:
     """List every word that a number of up to `max_digits` digits can contain."""
     words = dict.fromkeys(
@@ -72,6 +90,13 @@ def _agree(words: tuple[str, ...], place: int, language: str) -> tuple[str, ...]
     if language == "de" and place > 0 and words[-1] == "eins":
         return (*words[:-1], "ein" if place == 1 else "eine")
     return words
+
+
+@cache
+def _groups(place: int, language: str) -> dict[tuple[str, ...], int]:
+    """Every group of digits as it is written before its scale."""
+    groups = range(1, 10 ** GROUP_DIGITS[language])
+    return {tuple(_agree(_group_words(n, language), place, language)): n for n in groups}
 
 
 @cache

@@ -1,7 +1,7 @@
 """Side tasks that show one idea of attention in seconds: recall a value, name the neighbours.
 
 A batch is a pair (tokens, labels). `tokens` (B, T, n) holds n symbols for each token; a model adds
-up their embeddings. `labels` (B, T) holds the answer wanted at each place, or NOTHING.
+up their embeddings. `labels` (B, T) holds the answer wanted at each position, or NOTHING.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def recall(n_rows: int, draw: torch.Generator, n_pairs: int, n_symbols: int, joi
 
 
 def predecessors(n_rows: int, draw: torch.Generator, n_tokens: int, n_symbols: int) -> Batch:
-    """Who precedes me? Random tokens (B, T, 1); at each place the answer is the token before it.
+    """Who precedes me? Random tokens (B, T, 1); at each position the answer is the token before it.
 
     The first token has nothing before it and is not asked.
     """

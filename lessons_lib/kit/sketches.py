@@ -293,7 +293,7 @@ def _triangle(
 
 @house_style()
 def cache_grid(steps: int, title: str, alt: str) -> Picture:
-    """Draw the keys and values of each word at steps 1 … `steps`, with and without a cache.
+    """Draw the keys and values of each word at steps 1 … `steps`, without and with a cache.
 
     Grey rows are kept, orange rows are computed now, blank rows are not there yet. Below each step
     stands how many rows it computes.
@@ -310,13 +310,13 @@ def cache_grid(steps: int, title: str, alt: str) -> Picture:
     for t in range(steps):
         y = top - row * (t + 0.5)
         axes.text(0.85, y, f"word {t + 1}", ha="right", va="center")
-    for side, name in enumerate(("with a cache", "without a cache")):
+    for side, name in enumerate(("without a cache", "with a cache")):
         left = 1.0 + side * half
         middle = left + (half - 0.35) / 2
         axes.text(middle, top + 0.9, name, ha="center", fontsize=14, weight="bold")
         counts = []
         for step in range(1, steps + 1):
-            computed = range(step - 1, step) if side == 0 else range(step)
+            computed = range(step) if side == 0 else range(step - 1, step)
             counts.append(len(computed))
             x = left + pitch * (step - 0.5)  # the middle of this step
             axes.text(x, top + 0.5, f"step {step}", ha="center")

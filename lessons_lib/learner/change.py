@@ -19,7 +19,14 @@ from lessons_lib.learner.files import (
     write_whole,
 )
 from lessons_lib.learner.merge import merge, restore
-from lessons_lib.learner.notebook import Exercise, lessons, parse, parse_given, to_bytes
+from lessons_lib.learner.notebook import (
+    Exercise,
+    lessons,
+    parse,
+    parse_given,
+    to_bytes,
+    without_outputs,
+)
 from lessons_lib.learner.record import forget
 
 RELOAD = "Where one is open in JupyterLab, reload its tab: File > Reload Notebook from Disk."
@@ -40,7 +47,7 @@ class Plan:
     """What `update` found for one notebook of the course."""
 
     given: Path
-    version: bytes  # what the course has now
+    version: bytes  # what the course gives now: its notebook, without outputs
     change: Change
     problem: str = ""
 
@@ -74,13 +81,15 @@ def update(root: Path, dry_run: bool) -> int:
 
 def planned(root: Path, given: Path, path: Path) -> Plan:
     """What `path` in work/ is to become. Raises ValueError if the course's notebook is broken."""
-    version, mine = given.read_bytes(), read(path)
+    version, mine = without_outputs(given.read_bytes()), read(path)
     new = parse_given(version)
     known = originals(root, given)
     if mine is None:
         return Plan(given, version, Change(path, None, version, "new"))
     if mine == version or mine in known:
         said = "renewed; you had changed nothing in it"
+        if mine != without_outputs(mine):
+            said += ", and its outputs come when you run it"
         return Plan(given, version, Change(path, mine, version, said))
     try:
         old = parse(mine)
@@ -95,7 +104,7 @@ def planned(root: Path, given: Path, path: Path) -> Plan:
         return Plan(given, version, plan.change, problem)
     merged, words = merge(old, new, [parse_given(content) for content in known])
     content = mine if merged == old else to_bytes(merged)
-    said = "; ".join(words) or "new outputs"
+    said = "; ".join(words) or "new marks: what is folded, or how it is graded"
     return Plan(given, version, Change(path, mine, content, said))
 
 
@@ -104,7 +113,7 @@ def reset(root: Path, exercise_id: str, dry_run: bool) -> int:
     with alone(root, dry_run):
         exercise = find(root, exercise_id)
         path = root / "work" / exercise.notebook.relative_to(root)
-        given, mine = exercise.notebook.read_bytes(), read(path)
+        given, mine = without_outputs(exercise.notebook.read_bytes()), read(path)
         if mine is None:
             raise Refusal(f"There is no {shown(root, path)}: `python course.py update` makes it.")
         try:
@@ -183,11 +192,16 @@ def alone(root: Path, dry_run: bool) -> Iterator[None]:
 
 
 def originals(root: Path, given: Path) -> list[bytes]:
-    """The versions of a notebook that copies in work/ were made from, oldest first."""
+    """The versions of a notebook that copies in work/ were made from, oldest first.
+
+    Once copies came with the outputs that the course had stored. Such versions are the older ones,
+    whatever the times of the files say: by them `update` knows which outputs nobody else made.
+    """
     folder = root / "work" / ".originals" / given.parent.name
     paths = sorted(folder.glob(f"{given.stem}.*.ipynb"), key=lambda path: path.stat().st_mtime_ns)
     contents = [(path, path.read_bytes()) for path in paths]
-    return [content for path, content in contents if path.name == versioned(given, content)]
+    sound = [content for path, content in contents if path.name == versioned(given, content)]
+    return sorted(sound, key=lambda content: content == without_outputs(content))
 
 
 def keep_original(root: Path, plan: Plan) -> bool:

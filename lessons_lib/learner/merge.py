@@ -8,26 +8,31 @@ from lessons_lib.learner.notebook import (
     Exercise,
     Notebook,
     functions,
-    outputs,
+    run,
     source,
     text,
 )
 
 NOTICE = "newer_version_of"  # the mark, in the metadata, of a cell that shows what is new
+RUN_AGAIN = "changed, so run it again"  # its outputs were those of other code
+BOTH = "yours kept, the new one below it"
 
 
 def merge(mine: Notebook, theirs: Notebook, known: list[Notebook]) -> tuple[Notebook, list[str]]:
     """The learner's notebook with the course's changes, and a few words on each.
 
     `known` are versions that the course had before, oldest first. What differs from them is the
-    learner's; without any, all that differs from `theirs` is.
+    learner's; without any, all that differs from `theirs` is. `theirs` has no outputs.
     """
     base = closest(mine, known)
     old = by_id(base["cells"]) if base else {}
     own = with_ids(mine["cells"], theirs["cells"] + list(old.values()))
+    shown_by_course = [cell["id"] for cell in own if stands_unrun(cell, old)]
+    own = [cleared(cell) if cell["id"] in shown_by_course else cell for cell in own]
     partners = matched(own, theirs["cells"], old if base else None)
 
-    kept, words = {}, {"new": [], "changed": [], "gone": [], "yours kept, the new one below it": []}
+    kept = {}
+    words = {name: [] for name in ("new", "changed", RUN_AGAIN, "gone", BOTH)}
     for cell in theirs["cells"]:
         name = cell["id"]
         if name not in partners:
@@ -39,11 +44,11 @@ def merge(mine: Notebook, theirs: Notebook, known: list[Notebook]) -> tuple[Note
         before = old.get(my["id"], old.get(name))
         kept[name] = settled(before, my, cell)
         if len(kept[name]) == 2 and not any(text(kept[name][1]) == text(other) for other in own):
-            words["yours kept, the new one below it"].append(name)
+            words[BOTH].append(name)
         else:
             kept[name] = kept[name][:1]
             if text(kept[name][0]) != text(my):
-                words["changed"].append(name)
+                words[RUN_AGAIN if my.get("outputs") else "changed"].append(name)
 
     place = {cell["id"]: name for name, cell in partners.items()}  # my id -> its new one
     for cell in own:
@@ -64,9 +69,10 @@ def merge(mine: Notebook, theirs: Notebook, known: list[Notebook]) -> tuple[Note
         words["changed"].append("the order")
 
     cells = unique([cell for name in order for cell in kept[name]])
-    return renewed(mine, theirs, cells), [
-        f"{word}: {', '.join(names)}" for word, names in words.items() if names
-    ]
+    said = [f"{word}: {', '.join(names)}" for word, names in words.items() if names]
+    if shown_by_course:
+        said.append("the course's own outputs are gone: run the cells to see yours")
+    return renewed(mine, theirs, cells), said
 
 
 def restore(mine: Notebook, theirs: Notebook, exercise: Exercise) -> Notebook:
@@ -109,20 +115,52 @@ def closest(mine: Notebook, known: list[Notebook]) -> Notebook | None:
     return min(reversed(known), key=differences, default=None)
 
 
+def stands_unrun(cell: Cell, old: dict[str, Cell]) -> bool:
+    """Whether a cell of the learner's still shows what the course had stored, and nothing else.
+
+    Copies of one and halves of a split one carry the stored outputs with them. Who has run the
+    cell since has another number beside it, even if the outputs are the same.
+    """
+    if cell["cell_type"] != "code" or run(cell) == run(cleared(cell)):
+        return False
+    return any(
+        run(cell) == run(origin) and (cell["id"] == name or source(cell) in source(origin))
+        for name, origin in old.items()
+    )
+
+
+def cleared(cell: Cell) -> Cell:
+    """The code cell as one that was never run."""
+    return {**cell, "outputs": [], "execution_count": None}
+
+
 def settled(before: Cell | None, my: Cell, their: Cell) -> list[Cell]:
-    """The cell that stays; if both sides changed it, also one that shows the course's version."""
-    metadata = dict(my.get("metadata", {}))
-    if "nbgrader" in their["metadata"]:
-        metadata["nbgrader"] = their["metadata"]["nbgrader"]
-    mine_stays = {**my, "id": their["id"], "metadata": metadata}
+    """The cell that stays; if both sides changed it, also one that shows the course's version.
+
+    Outputs stay below the code that made them, and never below other code.
+    """
+    mine_stays = {**my, "id": their["id"], "metadata": marks(before, my, their)}
     if text(my) == text(their):
-        never_run = before is not None and outputs(my) == outputs(before)
-        return [their] if never_run and outputs(my) != outputs(their) else [mine_stays]
+        return [mine_stays]
     if before is not None and text(my) == text(before):
         return [their]
     if before is not None and text(their) == text(before):
         return [mine_stays]
     return [mine_stays, notice_of(their)]
+
+
+def marks(before: Cell | None, my: Cell, their: Cell) -> dict:
+    """The metadata of the learner's cell with what the course changed in its own: what is folded.
+
+    What the learner unfolded stays so. The marks for nbgrader are the teacher's in any case.
+    """
+    mine, new = my.get("metadata", {}), their.get("metadata", {})
+    renewed = {"nbgrader"} & new.keys()
+    if before is not None:
+        old = before.get("metadata", {})
+        renewed |= {key for key in old | new if mine.get(key) == old.get(key)}
+    kept = {key: value for key, value in mine.items() if key not in renewed}
+    return kept | {key: new[key] for key in renewed if key in new}
 
 
 def notice_of(cell: Cell) -> Cell:
@@ -179,8 +217,8 @@ def matched(own: list[Cell], theirs: list[Cell], old: dict[str, Cell] | None) ->
     """Which of the learner's cells belongs to which of the course's, by the course's id.
 
     A split or copied cell may have a new id, and a renewed one of the course too: then the
-    function that both define tells. `old` are the cells that the learner started from, if known:
-    a cell that is new on both sides is no pair.
+    function that both define tells, and where there is none, the same text. `old` are the cells
+    that the learner started from, if known: a cell that is new on both sides is no pair.
     """
     mine = by_id(own)
     partners = {cell["id"]: mine[cell["id"]] for cell in theirs if cell["id"] in mine}
@@ -188,12 +226,13 @@ def matched(own: list[Cell], theirs: list[Cell], old: dict[str, Cell] | None) ->
     strangers = [cell for cell in own if cell["id"] not in their_names]
     for cell in theirs:
         wanted = functions(cell)
-        if cell["id"] in partners or not wanted:
+        if cell["id"] in partners:
             continue
         # From the end, because the last definition is the one that a check has seen.
         for stranger in reversed(strangers):
             known = old is None or cell["id"] in old or stranger["id"] in old
-            if known and wanted[0] in functions(stranger):
+            same = text(stranger) == text(cell)
+            if known and (wanted[0] in functions(stranger) if wanted else same):
                 partners[cell["id"]] = stranger
                 strangers.remove(stranger)
                 break

@@ -71,6 +71,24 @@ def to_bytes(notebook: Notebook) -> bytes:
     return (json.dumps(notebook, indent=1, sort_keys=True) + "\n").encode()
 
 
+def without_outputs(content: bytes) -> bytes:
+    """What a copy of a notebook in work/ holds: all but what running its cells showed.
+
+    Who is asked to predict must not read the answer below. The bytes are always the same for the
+    same content; course.py makes them too. What is no notebook of format 4 stays as it is.
+    """
+    try:
+        notebook = json.loads(content.decode("utf-8-sig"))
+        if notebook["nbformat"] != 4:
+            return content
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"], cell["execution_count"] = [], None
+        return to_bytes(notebook)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return content
+
+
 def joined(value: object) -> object:
     """The value with all lists of lines made one string, as both forms mean the same."""
     if isinstance(value, list):
@@ -102,6 +120,12 @@ def outputs(cell: Cell) -> object:
     ]
 
 
+def run(cell: Cell) -> tuple:
+    """All that running a code cell leaves in it: what it showed, when in turn, and the times."""
+    times = cell.get("metadata", {}).get("execution")
+    return outputs(cell), cell.get("execution_count"), times
+
+
 def functions(cell: Cell) -> list[str]:
     """The functions and classes that a code cell defines; it may be broken, or half of one."""
     if cell["cell_type"] != "code":
@@ -122,7 +146,7 @@ def lessons(root: Path) -> list[Lesson]:
                 f"`git checkout {name}` restores it."
             ) from error
         title = re.match(r"# (?:\w+ · )?(.+?)(?:: exercises)?$", source(cells[0]), re.MULTILINE)
-        number = path.stem.partition("_")[0].lstrip("0")
+        number = path.stem.partition("_")[0].removeprefix("0")
         found.append(Lesson(number, title[1] if title else path.stem, exercises(path, cells)))
     return found
 

@@ -132,7 +132,7 @@ def softmax_by_exp(scores, mask):
     return e / e.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
 
 
-def softmax_open_dead_rows(scores, mask):
+def softmax_open_masked_rows(scores, mask):
     alive = mask.any(dim=-1, keepdim=True)
     weights = scores.masked_fill(~mask & alive, float("-inf")).softmax(dim=-1)
     return weights * alive
@@ -707,7 +707,7 @@ RIGHT = {
         softmax_where,
         softmax_minus_1e9_then_zero,
         softmax_by_exp,
-        softmax_open_dead_rows,
+        softmax_open_masked_rows,
         softmax_in_double,
         softmax_in_place_on_a_copy,
         softmax_nan_to_num,

@@ -14,7 +14,7 @@ LENGTHS = {"1–4": 1.0, "5–8": 0.9, "9–12": 0.5}
 PICTURES = {
     "curves": lambda: figures.curves({"a": [1, 2, 3]}, "Title", "x", "y", 'an "alt" text'),
     "by_length": lambda: figures.by_length({"a": LENGTHS, "b": LENGTHS}, "Title", "alt"),
-    "influence": lambda: figures.influence({"a": [0.5, 0.1]}, "Title", "alt"),
+    "influence": lambda: figures.influence({"a": [0.5, 0.1]}, "Title", "alt", {0: "end"}),
     "losses": lambda: figures.losses({"a": [3.0] * 40}, "Title", "alt"),
     "bars": lambda: figures.bars({"zwei": 0.7, "drei": 0.3}, "Title", "share", "alt", "zwei"),
     "heatmap": lambda: figures.heatmap(
@@ -27,6 +27,9 @@ PICTURES = {
     "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
     "beam_tree": lambda: figures.beam_tree(
         {("a",): (0.6, True), ("b",): (0.4, False), ("a", "c"): (0.5, True)}, ("a", "c"), "T", "alt"
+    ),
+    "sentences": lambda: figures.sentences(
+        {"one": [("a b", True), ("", False)], "two": [("c " * 100, True)]}, "T", "alt"
     ),
     "heads": lambda: figures.heads(
         torch.eye(2).expand(3, 2, 2), ["a", "b"], ["c", "d"], "T", "x", "y", "alt"
@@ -74,6 +77,21 @@ def test_every_series_has_its_own_colour_mark_and_name():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LENGTHS)
 
 
+def test_a_level_is_a_thin_line_with_its_name():
+    level = {"all alike": 0.6}
+    axes = figures.curves({"a": LENGTHS}, "t", "x", "y", "alt", level=level).figure.axes[0]
+    line = axes.get_lines()[0]
+    assert list(line.get_ydata()) == [0.6, 0.6] and line.get_linewidth() == 1
+    assert [text.get_text() for text in axes.texts] == ["all alike"]
+
+
+def test_a_limit_is_a_line_with_its_name_in_the_legend():
+    picture = figures.curves({"a": [1, 2, 3]}, "t", "x", "y", "alt", limit=(1.5, "up to here"))
+    axes = picture.figure.axes[0]
+    assert list(axes.get_lines()[-1].get_xdata()) == [1.5, 1.5]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "up to here"]
+
+
 def test_losses_are_smoothed_over_the_window():
     values = [float(i) for i in range(30)]
     axes = figures.losses({"a": values}, "t", "alt", window=10).figure.axes[0]
@@ -93,9 +111,32 @@ def test_a_heatmap_puts_tokens_on_both_axes_and_numbers_in_cells():
     assert [text.get_text() for text in axes.texts] == [f"{v:.2f}" for v in matrix.flatten()]
 
 
+def test_a_heatmap_leaves_small_numbers_out():
+    look = {"numbers": True, "least": 0.05}
+    axes = figures.heatmap(
+        torch.tensor([[0.04, 0.05], [-0.5, 0.0]]),
+        ["r", "s"],
+        ["c", "d"],
+        "t",
+        "x",
+        "y",
+        "a",
+        **look,
+    ).figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.05", "-0.50"]
+
+
 def test_a_heatmap_names_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"matrix must have shape \(1, 2\).*got \(2, 2\)"):
         figures.heatmap(torch.zeros(2, 2), ["a"], ["b", "c"], "t", "x", "y", "alt")
+
+
+def test_a_heatmap_of_lower_rows_is_lower():
+    def height(**kwargs):
+        picture = figures.heatmap(torch.eye(2), "ab", "cd", "t", "x", "y", "alt", **kwargs)
+        return picture.figure.get_figheight()
+
+    assert height(row_height=0.2) == pytest.approx(height() - 2 * (0.42 - 0.2))
 
 
 def test_cells_of_ids_are_coloured_by_kind_and_not_by_size():

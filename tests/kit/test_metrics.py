@@ -50,7 +50,7 @@ def memory_of_two_words(src):
 
 def test_influence_is_zero_for_words_that_a_memory_does_not_hold():
     src = torch.tensor([[4, 5, 6, EOS, PAD], [7, 8, 9, 4, EOS], [9, 8, 5, EOS, PAD]])
-    moved = influence(memory_of_two_words, src, places=3, n_words=10)
+    moved = influence(memory_of_two_words, src, positions=3, n_words=10)
     # a swapped word moves one of two one-hot halves; two sentences differ in both
     assert moved == pytest.approx([0.5**0.5, 0.5**0.5, 0.0], abs=1e-6)
 
@@ -63,7 +63,7 @@ def test_influence_swaps_every_word_for_another_one_and_keeps_src():
         seen.append(ids)
         return ids.float()
 
-    influence(memory, src, places=3, n_words=10)
+    influence(memory, src, positions=3, n_words=10)
     assert torch.equal(src, before)
     for n, changed in enumerate(seen[1:]):
         differs = changed != src
@@ -71,6 +71,6 @@ def test_influence_swaps_every_word_for_another_one_and_keeps_src():
         assert changed[:, :3].min() >= 4 and changed.max() <= 9
 
 
-def test_influence_refuses_more_places_than_the_shortest_sentence_has():
-    with pytest.raises(ValueError, match="places must be at most 2, got 3"):
-        influence(lambda s: s.float(), torch.tensor([[4, 5, EOS]]), places=3, n_words=10)
+def test_influence_refuses_more_positions_than_the_shortest_sentence_has():
+    with pytest.raises(ValueError, match="positions must be at most 2, got 3"):
+        influence(lambda s: s.float(), torch.tensor([[4, 5, EOS]]), positions=3, n_words=10)

@@ -6,7 +6,7 @@ import re
 import pytest
 from num2words import num2words
 
-from lessons_lib.kit.numbers import GERMAN_MORPHEMES, number_vocabulary, spell
+from lessons_lib.kit.numbers import GERMAN_MORPHEMES, number_vocabulary, read_number, spell
 
 RNG = random.Random(7)
 NUMBERS = [*range(1200), *(10**k for k in range(3, 12)), *(10**k - 1 for k in range(4, 13))]
@@ -92,3 +92,32 @@ def test_numbers_out_of_range_are_named(number):
 def test_an_unknown_language_is_named():
     with pytest.raises(ValueError, match=r"language must be one of .*'de'.*got 'fr'"):
         spell(1, "fr")
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ja"])
+def test_what_is_spelled_can_be_read(language):
+    for number in NUMBERS:
+        assert read_number(spell(number, language), language) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "und",
+        "tausend",
+        "eins tausend",
+        "eine tausend",
+        "ein million",
+        "eine millionen",
+        "null tausend",
+        "zwei vierzig",
+        "drei hundert null",
+        "drei tausend vier millionen",
+        "zwei tausend drei tausend",
+        "vier und zwanzig und",
+        "<unk>",
+    ],
+)
+def test_what_is_no_number_is_none(text):
+    assert read_number(text.split(), "de") is None

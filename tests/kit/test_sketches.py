@@ -219,9 +219,9 @@ def test_the_counts_are_the_orange_rows(steps):
     looks = [figures.ORANGE, sketches.GREY, "white"]  # computed, kept, not yet
     kinds = [to_rgba(look) for look in looks]
     grid = torch.tensor([kinds.index(cell.get_facecolor()) for cell in cells])
-    grid = grid.view(2, steps, 2, steps)  # with or without, step, key or value, word
+    grid = grid.view(2, steps, 2, steps)  # without or with, step, key or value, word
     assert torch.equal(grid[:, :, 0], grid[:, :, 1])
-    with_cache, without = grid[:, :, 0]
+    without, with_cache = grid[:, :, 0]
     word, step = torch.arange(steps), torch.arange(steps)[:, None]
     later = (word > step) * 2  # not yet
     assert torch.equal(with_cache, later + (word < step).int())

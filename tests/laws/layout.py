@@ -34,19 +34,20 @@ def _top_level(root: Path) -> Iterator[str]:
 
 
 def _stems(root: Path) -> Iterator[str]:
-    """A lesson that builds a concept module has a file of that stem in every room."""
+    """Every lesson has exercises; one that builds a concept module has it, and tests of it."""
     for path in lessons(root):
         number, _, stem = path.stem.partition("_")
         if not re.fullmatch(r"\d\d", number):
             yield f"{shown(root, path)}: its name does not start with a two-digit number"
-        rooms = (
+            continue
+        rooms = [
             f"exercises/{path.name}",
             f"solutions/{path.name}",
-            f"lessons_lib/{stem}.py",
             f"lessons_lib/checks/{stem}.py",
-            f"tests/test_{stem}.py",
-        )
-        for room in rooms if stem in CONCEPT_MODULES else ():
+        ]
+        if stem in CONCEPT_MODULES:
+            rooms += [f"lessons_lib/{stem}.py", f"tests/test_{stem}.py"]
+        for room in rooms:
             if not (root / room).is_file():
                 yield f"{room} is missing: {shown(root, path)} needs it"
 

@@ -1,4 +1,5 @@
-"""Law 6, notebook shape: small cells, figures from the kit, the template's sections, readable ids.
+"""Law 6, notebook shape: small cells, figures from the kit, folded where they are drawn, the
+template's sections, readable ids.
 
 Counted are lines that are neither blank nor part of a docstring.
 """
@@ -24,7 +25,11 @@ SECTIONS = (
     "See it",
     "Experiment",
     "Where it breaks",
+    "In today's models",
     "Recap",
+    "Explain it",
+    "On one page",
+    "What next",
 )
 CELL_LINES, CLASS_TWIN_LINES, PLOT_LINES = 25, 40, 5
 _FIGURES = {"figures", "diagrams", "sketches"}  # the modules of the kit that draw
@@ -40,7 +45,7 @@ def violations(root: Path) -> list[str]:
             if cell.is_code:
                 found += _plain_python(cell) + _length(cell) + _semicolons(cell)
         if path in lessons(root):
-            found += _sections(notebook)
+            found += _sections(notebook) + _unfolded(notebook)
     return found
 
 
@@ -115,6 +120,16 @@ def _plots(notebook: list[Cell]) -> list[str]:
                 "move the work into lessons_lib.kit.figures"
             )
     return found
+
+
+def _unfolded(notebook: list[Cell]) -> list[str]:
+    """A cell that draws is folded: its code, titles and alt text would tell what is to be seen."""
+    return [
+        f"{cell.where}: draws and is not folded: set jupyter.source_hidden in its metadata"
+        for cell in notebook
+        if any("image/png" in output.get("data", {}) for output in cell.node.get("outputs", ()))
+        and not cell.node.metadata.get("jupyter", {}).get("source_hidden")
+    ]
 
 
 def _names(tree: ast.AST) -> set[str]:

@@ -27,7 +27,6 @@ def planted(root, *cells, tests="", spread=None):
     return plant_notebook(root, "notebooks/04_masking.ipynb", *cells)
 
 
-@pytest.mark.skip(reason="not all lessons are of the second edition yet")
 def test_repository():
     none(violations(ROOT))
 

@@ -135,3 +135,21 @@ def test_unreadable_id(tmp_path, id):
 def test_duplicate_id(tmp_path):
     root = planted(tmp_path, code("1", "again"), text("2", "again"), room="exercises")
     only(violations(root), "[again]", "2 cells have this id")
+
+
+PICTURE = [
+    {"output_type": "display_data", "metadata": {}, "data": {"image/png": "", "text/plain": ""}}
+]
+
+
+@pytest.mark.parametrize(
+    "room, is_folded", [("notebooks", False), ("notebooks", True), ("exercises", False)]
+)
+def test_cell_that_draws_is_folded_in_a_lesson(tmp_path, room, is_folded):
+    cell = code("curve(by_length)", "curve", outputs=PICTURE)
+    cell.metadata["jupyter"] = {"source_hidden": is_folded}
+    found = violations(planted(tmp_path, cell, room=room))
+    if room == "notebooks" and not is_folded:
+        only(found, "[curve]", "is not folded")
+    else:
+        none(found)

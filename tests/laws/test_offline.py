@@ -82,6 +82,8 @@ def suite(tmp_path):
     """A small suite with the project's own set-up, and pytest run on it without ours."""
     shutil.copy(ROOT / "conftest.py", tmp_path)
     shutil.copytree(ROOT / "tests" / "start", tmp_path / "tests" / "start")
+    for name in ("tests/nearly.py", "tools/measured.py"):  # what conftest.py imports
+        plant(tmp_path, {name: (ROOT / name).read_text(encoding="utf-8")})
     plant(tmp_path, {"pytest.ini": "[pytest]\n", "tests/test_a.py": "def test_quick(): ...\n"})
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 

@@ -22,7 +22,6 @@ def planted(root, *cells):
     return plant_notebook(root, "notebooks/01_a.ipynb", *cells)
 
 
-@pytest.mark.skip(reason="not all lessons are of the second edition yet")
 def test_repository():
     none(violations(ROOT))
 

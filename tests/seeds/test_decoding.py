@@ -1,0 +1,184 @@
+"""What lesson 8 claims, for three seeds."""
+
+import random
+from collections import defaultdict
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from lessons_lib.decoding import beam_decode, greedy_decode, sample
+from lessons_lib.kit.metrics import exact_match
+from lessons_lib.kit.numbers import read_number
+from lessons_lib.kit.seeding import seed_everything
+from lessons_lib.kit.tasks import number_words
+from lessons_lib.kit.training import train
+from lessons_lib.kit.vocabulary import BOS, EOS, PAD
+from lessons_lib.masking import causal_mask
+from lessons_lib.multi_head_attention import MultiHeadAttention
+from lessons_lib.transformer import (
+    CachedTransformer,
+    Embedding,
+    Encoder,
+    EncoderLayer,
+    Transformer,
+)
+
+pytestmark = pytest.mark.seeds
+SEEDS = pytest.mark.parametrize("seed", range(3))
+
+TASK = number_words()
+SRC, TGT = TASK.test[0][:500], TASK.test[1][:500]  # (N, T_src), (N, T_tgt)
+LONGEST = TASK.test[1].shape[1]
+
+
+@cache
+def stopped_early(seed):
+    """Lesson 7's Transformer after 250 steps."""
+    seed_everything(seed)
+    model = Transformer(len(TASK.src_vocab), len(TASK.tgt_vocab))
+    train(model, TASK, steps=250, lr=4e-3, seed=seed)
+    return model
+
+
+@torch.no_grad()
+def sentence_log_p(model, ids):
+    """log p of the sentences ids (N, T), which end in EOS and padding: (N,)."""
+    read = torch.cat([ids.new_full((len(ids), 1), BOS), ids[:, :-1]], dim=1)  # (N, T)
+    log_p = model(SRC, read).log_softmax(dim=-1)  # (N, T, V)
+    return (log_p.gather(2, ids[..., None])[..., 0] * (ids != PAD)).sum(dim=1)  # (N,)
+
+
+@cache
+def searched(seed, width, alpha=0.0):
+    """For each of the 500 numbers: log p of what the beam found, and whether it is right."""
+    model = stopped_early(seed)
+    found = beam_decode(model, SRC, width, alpha, max_steps=LONGEST)
+    return sentence_log_p(model, found), exact_match(found, TGT)  # (N,) each
+
+
+@SEEDS
+def test_beam_finds_more_probable_sentences(seed):
+    (greedy, _), (beam, _) = searched(seed, 1), searched(seed, 4)
+    higher, lower = (beam > greedy + 1e-3).sum(), (beam < greedy - 1e-3).sum()
+    assert higher >= 5 and higher > 2 * lower
+    assert beam.mean() > greedy.mean()
+
+
+@SEEDS
+def test_beam_hardly_changes_exact_match(seed):
+    searches = (1, 0.0), (4, 0.0), (4, 0.6)  # width, alpha
+    shares = [searched(seed, *search)[1].float().mean().item() for search in searches]
+    assert 0.6 < shares[0] < 0.97, "stopped early, it makes mistakes"
+    assert max(shares) - min(shares) < 0.03
+
+
+@SEEDS
+def test_wrong_sentences_are_model_errors(seed):
+    truth = sentence_log_p(stopped_early(seed), TGT[:, 1:])  # (N,)
+    for width, least in ((1, 0.8), (4, 0.95)):
+        log_p, right = searched(seed, width)
+        assert (log_p > truth)[~right].float().mean() > least
+
+
+@SEEDS
+def test_cache_writes_the_same_sentences(seed):
+    cached = CachedTransformer(len(TASK.src_vocab), len(TASK.tgt_vocab)).eval()
+    cached.load_state_dict(stopped_early(seed).state_dict())
+    pair = [greedy_decode(m, SRC, max_steps=LONGEST) for m in (stopped_early(seed), cached)]
+    same = [TASK.decode(a) == TASK.decode(b) for a, b in zip(*pair, strict=True)]
+    assert sum(same) >= 0.99 * len(same)
+
+
+class TinyGPT(nn.Module):
+    """Words so far → logits for the next word, at every position, as lesson 8 builds it."""
+
+    def __init__(self, n_words, d_model=64, n_heads=2, d_ff=256, n_layers=2):
+        super().__init__()
+        attends = [MultiHeadAttention(d_model, n_heads) for _ in range(n_layers)]
+        layers = [EncoderLayer(attend, d_model, d_ff) for attend in attends]
+        embed = Embedding(n_words, d_model, max_len=1024)
+        self.read = Encoder(embed, layers, nn.LayerNorm(d_model))
+        self.to_logits = nn.Linear(d_model, n_words)
+
+    def forward(self, src, words):
+        return self.to_logits(self.read(words, causal_mask(words.shape[1])))  # (B, T, V)
+
+    def start(self, src):
+        return (src[:, :0],)  # (B, 0)
+
+    def step(self, state, token):
+        words = torch.cat([state[0], token[:, None]], dim=1)  # (B, T + 1)
+        return self(None, words)[:, -1], (words,)  # (B, V)
+
+
+@cache
+def gpt(seed):
+    seed_everything(seed)
+    model = TinyGPT(len(TASK.tgt_vocab))
+    train(model, TASK, steps=500, lr=4e-3, seed=seed)
+    return model
+
+
+@cache
+def written(seed, temperature, top_p=1.0):
+    """1,000 texts, and those that are numbers."""
+    seed_everything(seed)
+    ids = sample(gpt(seed), torch.full((1000, 1), EOS), temperature, top_p)
+    texts = [TASK.decode(row) for row in ids]
+    return texts, [text for text in texts if read_number(text.split(), "de") is not None]
+
+
+@SEEDS
+def test_hotter_means_fewer_numbers(seed):
+    real = {t: len(written(seed, t)[1]) / 1000 for t in (0.5, 1.0, 2.0)}
+    assert real[0.5] > 0.98
+    assert 0.88 < real[1.0] < 0.98
+    assert 0.2 < real[2.0] < 0.5
+
+
+@SEEDS
+def test_most_real_numbers_are_new(seed):
+    seen = {TASK.decode(row) for row in TASK.train[1]}
+    for temperature in (0.5, 1.0):
+        _, real = written(seed, temperature)
+        assert sum(text not in seen for text in real) > 0.8 * len(real)
+
+
+@SEEDS
+def test_counting_writes_fewer_numbers(seed):
+    follows = defaultdict(list)  # the last three words → every word that has followed them
+    for row in TASK.train[1]:
+        words = ["", "", "", *TASK.decode(row).split(), "."]
+        for t in range(3, len(words)):
+            follows[tuple(words[t - 3 : t])].append(words[t])
+    rng, n_real = random.Random(seed), 0
+    for _ in range(1000):
+        words = ["", "", ""]
+        while words[-1] != ".":
+            words.append(rng.choice(follows[tuple(words[-3:])]))
+        n_real += read_number(words[3:-1], "de") is not None
+    assert 0.6 < n_real / 1000 < 0.7
+    assert n_real / 1000 < len(written(seed, 1.0)[1]) / 1000 - 0.2
+
+
+@SEEDS
+def test_hot_numbers_are_short(seed):
+    lengths = {}
+    for temperature in (0.5, 2.0):
+        words = [len(text.split()) for text in written(seed, temperature)[1]]
+        lengths[temperature] = sum(words) / len(words)
+    assert lengths[2.0] < 0.7 * lengths[0.5]
+    seen = {TASK.decode(row) for row in TASK.train[1]}
+    short = [text for text in written(seed, 2.0)[1] if len(text.split()) <= 3]
+    assert sum(text in seen for text in short) > 0.5 * len(short)
+
+
+@SEEDS
+def test_top_p_keeps_numbers_and_variety(seed):
+    texts, real = written(seed, 1.0, 0.9)
+    assert len(real) > 980 and len(real) > len(written(seed, 1.0)[1])
+    assert len(set(texts)) > 900
+    nothing = torch.full((10, 1), EOS)
+    assert len({TASK.decode(row) for row in greedy_decode(gpt(seed), nothing)}) == 1
