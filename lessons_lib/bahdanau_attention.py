@@ -111,7 +111,7 @@ class DotAttention(Attention):
 
 
 class GeneralAttention(DotAttention):
-    """Luong's general score, e_ij = sᵀ W_a h_j: W_a turns an annotation into what s looks for."""
+    """Luong's general score, e_ij = sᵀ W_a h_j: W_a makes a key of each annotation."""
 
     def __init__(self, d_query: int, d_key: int):
         super().__init__()
