@@ -7,7 +7,6 @@ import torch
 
 from lessons_lib.checks import check
 from lessons_lib.masking import causal_mask
-from lessons_lib.multi_head_attention import MultiHeadAttention
 from lessons_lib.positional_encoding import (
     LearnedPositions,
     alibi_bias,
@@ -16,6 +15,7 @@ from lessons_lib.positional_encoding import (
     rotate,
 )
 from lessons_lib.self_attention import SelfAttention
+from tests.relative import Biased, Rotary
 
 B, H, T, D = 2, 3, 7, 10
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -229,17 +229,6 @@ def test_wrong_sizes_of_the_bias_are_named(given, message):
 
 
 # --- what attention makes of it -------------------------------------------------------------------
-
-
-class Rotary(MultiHeadAttention):
-    def scores(self, query, key):
-        return super().scores(rotate(query), rotate(key))
-
-
-class Biased(MultiHeadAttention):
-    def scores(self, query, key):
-        scores = super().scores(query, key)
-        return scores + alibi_bias(scores.shape[-1], self.n_heads).to(scores)
 
 
 @pytest.mark.parametrize("kind", [Rotary, Biased])

@@ -168,3 +168,13 @@ def test_a_small_task_is_learned_to_the_word():
     assert exact_match(greedy_decode(model, src), tgt).float().mean() > 0.95
     decoder_input, labels = teacher_forcing(tgt)
     assert model(src, decoder_input).shape[:2] == labels.shape
+
+
+def test_twice_the_hidden_size_is_three_point_four_times_the_parameters():
+    task = number_words(n_train=8, n_test=1)
+    V_src, V_tgt = len(task.src_vocab), len(task.tgt_vocab)
+    n_small, n_large = (
+        sum(p.numel() for p in EncoderDecoder(V_src, V_tgt, d_hidden=d).parameters())
+        for d in (128, 256)
+    )
+    assert round(n_large / n_small, 1) == 3.4

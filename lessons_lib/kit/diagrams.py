@@ -24,6 +24,7 @@ from lessons_lib.kit.figures import (
     RED,
     Picture,
     _arrow,
+    _sheet,
     heatmap,
     house_style,
 )
@@ -88,7 +89,7 @@ def qkv(
     starts.append(left + names)
     last = max(T * _cell_width(m, tokens) for m in (scores, weights))
     band = max(x.shape) * CELL + 1.3  # the height of a line: name, keys, matrix, shape
-    axes = _canvas(starts[3] + max(last, 2.7) + 0.2, 3 * band + 0.3, title)
+    axes = _sheet(title, width=starts[3] + max(last, 2.7) + 0.2, height=3 * band + 0.3)
     lines = [(2.5 - n) * band - 0.2 for n in range(3)]
 
     begin = _matrix(axes, starts[0], lines[1], x, "$X$", FAINT, tokens, follow=follow)
@@ -194,17 +195,6 @@ def _width(text: str, size: float = 12) -> float:
     return TextPath((0, 0), text, size=size).get_extents().x1 / 72 if text.strip() else 0.0
 
 
-def _canvas(width: float, height: float, title: str) -> Axes:
-    """Empty axes that count in inches, with the title in their upper left corner."""
-    from matplotlib.figure import Figure
-
-    axes = Figure(figsize=(max(width, _width(title, 16) + 0.5), height)).add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, axes.figure.get_figwidth()), ylim=(0, height))
-    axes.axis("off")
-    axes.text(0.2, height - 0.14, title, va="top", fontsize=15, weight="bold")
-    return axes
-
-
 def _check_place(name: str, value: int, n: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < n:
         raise ValueError(f"{name} must be a whole number from 0 to {n - 1}, got {value!r}")
@@ -262,7 +252,7 @@ def _arcs_over_a_line(weights, words, query: int, title: str, alt: str) -> Pictu
     middles = [0.3 + sum(slots[:i]) + slot / 2 for i, slot in enumerate(slots)]
     reach = max(abs(middle - middles[query]) for middle in middles)
     y = 0.95  # where the arcs begin
-    axes = _canvas(sum(slots) + 0.6, y + 0.32 * reach + 0.9, title)
+    axes = _sheet(title, width=sum(slots) + 0.6, height=y + 0.32 * reach + 0.9)
     for i, (word, weight, x) in enumerate(zip(words, weights, middles, strict=True)):
         _arc(axes, (middles[query], y), (x, y), weight, upwards=True)
         if weight >= 0.05:
@@ -283,7 +273,7 @@ def _arcs_beside_columns(weights, sentences, query: int, title: str, alt: str, n
         rights.append(words_end)
         left = max(words_end + reach, name_end) + 0.35
     height = row * T + (1.1 if names else 0.8)
-    axes = _canvas(left, height, title)
+    axes = _sheet(title, left, height)
     ys = [row * (T - i - 0.5) + 0.15 for i in range(T)]
     for n, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         if names:
@@ -339,7 +329,7 @@ def mask_card(T: int, alt: str, title: str) -> Picture:
         raise ValueError(f"T must be a whole number from 4 to 10, got {T}")
     size = 0.34 * T  # of a grid, in inches
     width, height = max(size + 1.0, 3.5), size + 1.7
-    figure = _canvas(3 * width + 0.2, 2 * height + 0.2, title).figure
+    figure = _sheet(title, width=3 * width + 0.2, height=2 * height + 0.2).figure
     whole = figure.get_size_inches()
     for n, (name, (allowed, tokens, who, where)) in enumerate(_masks(T).items()):
         left, bottom = (n % 3) * width + 0.9, (1 - n // 3) * height + 1.1

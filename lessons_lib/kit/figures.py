@@ -154,30 +154,6 @@ def curves(
     return Picture(axes.figure, alt)
 
 
-@house_style()
-def timings(
-    series: Mapping[str, Sequence[float]],
-    lengths: Sequence[int],
-    title: str,
-    alt: str,
-    y_label: str = "CPU milliseconds",
-    x_label: str = "tokens",
-) -> Picture:
-    """Draw one line per series against the length, both axes in powers of two and of ten.
-
-    A straight line is a power: one that climbs twice as steeply grows with the square.
-    """
-    picture = curves(series, title, x_label, y_label, alt, x=lengths)
-    axes = picture.figure.axes[0]
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(list(lengths), [str(n) for n in lengths])
-    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5), numticks=20)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
-    return picture
-
-
 def by_length(series: Mapping[str, Mapping[str, float]], title: str, alt: str) -> Picture:
     """Draw shares between 0 and 1 by sentence length, as `metrics.mean_by_length` gives them."""
     x_label, y_label = "English words in the number", "share right"
@@ -501,34 +477,6 @@ def on_a_line(
         axes.grid(visible=False)
     panels[0].set_title(title)
     panels[-1].set_xlabel("position, which is also its value")
-    return Picture(figure, alt)
-
-
-@house_style()
-def attention_maps(
-    maps: torch.Tensor, rows: Sequence[str], columns: Sequence[str], title: str, alt: str
-) -> Picture:
-    """Draw one map for each layer and head: `maps` (n_layers, H, len(rows), len(columns)).
-
-    Columns are the words that are looked at. White is 0, dark blue is 1, the same in all maps.
-    """
-    from matplotlib.figure import Figure
-
-    n_layers, n_heads = maps.shape[:2]
-    size = (1.2 + n_heads * (0.9 + 0.24 * len(columns)), 0.6 + n_layers * (1.2 + 0.23 * len(rows)))
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=15, weight="bold")
-    panels = figure.subplots(n_layers, n_heads, sharex=True, sharey=True, squeeze=False)
-    for layer, line in enumerate(panels):
-        for head, axes in enumerate(line):
-            axes.imshow(
-                maps[layer, head].numpy(force=True), cmap="Blues", vmin=0, vmax=1, aspect="auto"
-            )
-            axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=13, pad=6)
-            axes.set_xticks(range(len(columns)), columns, fontsize=11)
-            axes.tick_params("x", rotation=90)
-            axes.set_yticks(range(len(rows)), rows, fontsize=11)
-            axes.grid(visible=False)
     return Picture(figure, alt)
 
 

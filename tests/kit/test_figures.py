@@ -23,7 +23,6 @@ PICTURES = {
     "id_cells": lambda: figures.id_cells(
         torch.tensor([[5, 2], [2, 0]]), ["a", "b"], "Title", "alt"
     ),
-    "timings": lambda: figures.timings({"a": [1.0, 4.0], "b": [2.0, 3.0]}, [64, 128], "T", "alt"),
     "bottleneck": lambda: figures.bottleneck(["one", "two"], ["zwei"], "alt"),
     "beam_tree": lambda: figures.beam_tree(
         {("a",): (0.6, True), ("b",): (0.4, False), ("a", "c"): (0.5, True)}, ("a", "c"), "T", "alt"
@@ -38,13 +37,6 @@ PICTURES = {
         {"one": [0.5, 0.5], "two": [0.0, 1.0]}, "Title", "alt", [3, 7]
     ),
     "looking_back": lambda: figures.looking_back(["a", "b"], ["c"], 0, [0.7, 0.3], "alt"),
-    "attention_maps": lambda: figures.attention_maps(
-        torch.rand(2, 3, 2, 4, generator=torch.Generator().manual_seed(0)),
-        ["a", "b"],
-        ["c"] * 4,
-        "T",
-        "alt",
-    ),
     "transformer": lambda: figures.transformer("alt"),
     "clocks": lambda: figures.clocks(
         torch.tensor([[0.0, 0.0], [1.0, 0.1]]), ["a", "b"], "T", "alt"

@@ -13,25 +13,14 @@ from lessons_lib.masking import causal_mask
 from lessons_lib.multi_head_attention import MultiHeadAttention
 from lessons_lib.positional_encoding import (
     LearnedPositions,
-    alibi_bias,
     positional_encoding,
     rotate,
 )
 from lessons_lib.self_attention import SelfAttention
+from tests.relative import Biased, Rotary
 
 pytestmark = pytest.mark.seeds
 each_seed = pytest.mark.parametrize("seed", range(3))
-
-
-class Rotary(MultiHeadAttention):
-    def scores(self, query, key):
-        return super().scores(rotate(query), rotate(key))
-
-
-class Biased(MultiHeadAttention):
-    def scores(self, query, key):
-        scores = super().scores(query, key)
-        return scores + alibi_bias(scores.shape[-1], self.n_heads).to(scores)
 
 
 class LookBack(nn.Module):
