@@ -19,7 +19,7 @@ from lessons_lib.positional_encoding import positional_encoding
 def layer_norm(x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, eps: float = 1e-5):
     """Give every vector mean 0 and variance 1, then scale and shift: (…, d_model), same shape.
 
-    Ba, Kiros and Hinton 2016 (arXiv 1607.06450), section 3.1. The variance divides by d_model, and
+    Ba, Kiros and Hinton 2016 (arXiv 1607.06450), section 3. The variance divides by d_model, and
     eps stands under the root, as in `torch.nn.LayerNorm`, which the layers below use.
     """
     mean = x.mean(dim=-1, keepdim=True)  # (…, 1)
@@ -45,7 +45,7 @@ class FeedForward(nn.Module):
 class PreNorm(nn.Module):
     """x + f(norm(x)): the residual stream itself is never normalised.
 
-    Xiong et al. 2020 (arXiv 2002.04745), section 3.2. Dropout falls on what is added.
+    Xiong et al. 2020 (arXiv 2002.04745), section 3.3. Dropout falls on what is added.
     """
 
     last = nn.LayerNorm  # what a stack of layers ends with: its sum was never normalised
