@@ -17,7 +17,6 @@ from lessons_lib.kit.tasks import Task
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD
 
 
-@torch.no_grad()
 def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor:
     """Translate by taking the most probable word at every step: (B, T_src) → (B, T).
 
@@ -29,17 +28,18 @@ def greedy_decode(model, src: torch.Tensor, max_steps: int = 40) -> torch.Tensor
     """
     check_positive("max_steps", max_steps)
     src = on_device_of(model, src)  # (B, T_src)
-    state = model.start(src)
-    token = src.new_full((len(src),), BOS)  # (B,)
-    ended = torch.zeros(len(src), dtype=torch.bool, device=src.device)  # (B,)
     written = []
-    for _ in range(max_steps):
-        logits, state = model.step(state, token)  # (B, V)
-        token = logits.argmax(dim=-1).masked_fill(ended, PAD)  # (B,): PAD where a row has ended
-        written.append(token)
-        ended = ended | (token == EOS)
-        if ended.all():
-            break
+    with torch.inference_mode():  # no gradients
+        state = model.start(src)
+        token = torch.full((len(src),), BOS, device=src.device)  # (B,)
+        ended = torch.zeros(len(src), dtype=torch.bool, device=src.device)  # (B,)
+        for _ in range(max_steps):
+            logits, state = model.step(state, token)  # (B, V)
+            token = logits.argmax(dim=-1).masked_fill(ended, PAD)  # (B,): PAD where a row has ended
+            written.append(token)
+            ended = ended | (token == EOS)
+            if ended.all():
+                break
     return torch.stack(written, dim=1)  # (B, T)
 
 
@@ -69,7 +69,6 @@ def best_continuations(logits, log_p, n_words, ended, alpha: float):
     return best // V, best % V, total.flatten(1).gather(1, best)  # (B, width) each
 
 
-@torch.no_grad()
 def beam_decode(model, src, width: int = 4, alpha: float = 0.6, max_steps: int = 40):
     """Translate by keeping the `width` best beginnings at every step: (B, T_src) → (B, T).
 
@@ -83,24 +82,25 @@ def beam_decode(model, src, width: int = 4, alpha: float = 0.6, max_steps: int =
     check_positive("width", width)
     check_positive("max_steps", max_steps)
     src, B = on_device_of(model, src), len(src)  # (B, T_src)
-    state = tuple(x.repeat_interleave(width, dim=0) for x in model.start(src))  # (B·width, …)
-    token = src.new_full((B * width,), BOS)  # (B·width,)
-    written = src.new_empty(B, width, 0)  # (B, width, 0)
-    log_p = torch.full((B, width), -torch.inf, device=src.device)  # (B, width)
-    log_p[:, 0] = 0.0  # all beams are equal at first: only one of them may grow
-    row = torch.arange(B, device=src.device)[:, None]  # (B, 1)
-    for _ in range(max_steps):
-        logits, state = model.step(state, token)  # (B·width, V)
-        n_words = (written != PAD).sum(dim=-1)  # (B, width)
-        ended = (written == EOS).any(dim=-1)  # (B, width)
-        logits = logits.unflatten(0, (B, width))  # (B, width, V)
-        beam, word, log_p = best_continuations(logits, log_p, n_words, ended, alpha)
-        written = torch.cat([written[row, beam], word[..., None]], dim=-1)  # (B, width, T + 1)
-        if (written == EOS).any(dim=-1).all():
-            break
-        grows = (row * width + beam).flatten()  # (B·width,)
-        state, token = tuple(x[grows] for x in state), word.flatten()
-    return trim(written[:, 0])  # (B, T)
+    with torch.inference_mode():  # no gradients
+        state = tuple(x.repeat_interleave(width, dim=0) for x in model.start(src))  # (B·width, …)
+        token = torch.full((B * width,), BOS, device=src.device)  # (B·width,)
+        written = token.new_empty(B, width, 0)  # (B, width, 0)
+        log_p = torch.full((B, width), -torch.inf, device=src.device)  # (B, width)
+        log_p[:, 0] = 0.0  # all beams are equal at first: only one of them may grow
+        row = torch.arange(B, device=src.device)[:, None]  # (B, 1)
+        for _ in range(max_steps):
+            logits, state = model.step(state, token)  # (B·width, V)
+            n_words = (written != PAD).sum(dim=-1)  # (B, width)
+            ended = (written == EOS).any(dim=-1)  # (B, width)
+            logits = logits.unflatten(0, (B, width))  # (B, width, V)
+            beam, word, log_p = best_continuations(logits, log_p, n_words, ended, alpha)
+            written = torch.cat([written[row, beam], word[..., None]], dim=-1)  # (B, width, T + 1)
+            if (written == EOS).any(dim=-1).all():
+                break
+            grows = (row * width + beam).flatten()  # (B·width,)
+            state, token = tuple(x[grows] for x in state), word.flatten()
+    return trim(written[:, 0]).clone()  # (B, T)
 
 
 def next_word_p(logits, temperature: float = 1.0, top_p: float = 1.0):
@@ -117,7 +117,6 @@ def next_word_p(logits, temperature: float = 1.0, top_p: float = 1.0):
     return p / p.sum(dim=-1, keepdim=True)
 
 
-@torch.no_grad()
 def sample(model, src, temperature: float = 1.0, top_p: float = 1.0, max_steps: int = 40):
     """Write by drawing every word from `next_word_p`: (B, T_src) → (B, T).
 
@@ -129,19 +128,20 @@ def sample(model, src, temperature: float = 1.0, top_p: float = 1.0, max_steps: 
     """
     check_positive("max_steps", max_steps)
     src = on_device_of(model, src)  # (B, T_src)
-    state = model.start(src)
-    token = src.new_full((len(src),), BOS)  # (B,)
-    written = src.new_empty(len(src), 0)  # (B, 0)
-    for _ in range(max_steps):
-        logits, state = model.step(state, token)  # (B, V)
-        total = next_word_p(logits, temperature, top_p).cumsum(dim=-1)  # (B, V)
-        u = 1 - torch.rand_like(total[:, :1])  # (B, 1): above 0, and 1 at most
-        token = (total < u * total[:, -1:]).sum(dim=-1)  # (B,): how many pieces end before u
-        token = token.masked_fill((written == EOS).any(dim=-1), PAD)  # (B,)
-        written = torch.cat([written, token[:, None]], dim=1)  # (B, T + 1)
-        if (written == EOS).any(dim=-1).all():
-            break
-    return written  # (B, T)
+    with torch.inference_mode():  # no gradients
+        state = model.start(src)
+        token = torch.full((len(src),), BOS, device=src.device)  # (B,)
+        written = token.new_empty(len(src), 0)  # (B, 0)
+        for _ in range(max_steps):
+            logits, state = model.step(state, token)  # (B, V)
+            total = next_word_p(logits, temperature, top_p).cumsum(dim=-1)  # (B, V)
+            u = 1 - torch.rand_like(total[:, :1])  # (B, 1): above 0, and 1 at most
+            token = (total < u * total[:, -1:]).sum(dim=-1)  # (B,): how many pieces end before u
+            token = token.masked_fill((written == EOS).any(dim=-1), PAD)  # (B,)
+            written = torch.cat([written, token[:, None]], dim=1)  # (B, T + 1)
+            if (written == EOS).any(dim=-1).all():
+                break
+    return written.clone()  # (B, T)
 
 
 def translate(model, task: Task, sentence: str, max_steps: int = 40) -> str:

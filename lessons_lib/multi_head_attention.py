@@ -3,7 +3,13 @@
 import torch
 from torch import nn
 
-from lessons_lib.kit.arguments import check_divisible, check_positive, check_projected, check_shape
+from lessons_lib.kit.arguments import (
+    check_divisible,
+    check_layer_mask,
+    check_positive,
+    check_projected,
+    check_shape,
+)
 from lessons_lib.masking import masked_softmax
 from lessons_lib.self_attention import dot_product_scores, fused_attention
 
@@ -30,6 +36,16 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)  # (B, T, H, d) → (B, T, H·d)
 
 
+def for_all_heads(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Insert the axis of the heads: mask (B, T_q or 1, T_k) → (B, 1, T_q or 1, T_k).
+
+    A mask (T_q, T_k), and none at all, fit the scores (B, H, T_q, T_k) as they are.
+    """
+    if mask is None or mask.dim() == 2:
+        return mask
+    return mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
+
+
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each on its own slice of the width (section 3.2.2).
 
@@ -40,8 +56,10 @@ class MultiHeadAttention(nn.Module):
     A mask is boolean, True = may attend: (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), the same for all
     heads. A query without any allowed key gets a context of zeros from every head, and so the bias
     of `w_o` as its output, with finite gradients. All inputs must be finite, the masked ones too: a
-    weight of 0 times NaN is NaN. A subclass may override `scores`; `forward` then goes step by
-    step, and otherwise runs torch's fast form, which never stores the weights.
+    weight of 0 times NaN is NaN. A subclass may keep something else than keys and values
+    (`project`), make of it what the heads compare (`per_head`), or compare otherwise (`scores`; the
+    attention then goes step by step, and otherwise runs torch's fast form, which never stores the
+    weights).
 
     Raises:
         TypeError: if the mask is not boolean.
@@ -64,26 +82,31 @@ class MultiHeadAttention(nn.Module):
         key, value = self.w_k(key_value), self.w_v(key_value)  # (B, T_k, d_model) each
         return split_heads(key, self.n_heads), split_heads(value, self.n_heads)
 
+    def per_head(self, query, projected):
+        """What the heads compare: query (B, T_q, d_model) → query, key, value (B, H, T, d_k) each.
+
+        Where T_k is larger than T_q, the queries stand at the last T_q of the T_k positions.
+        """
+        check_projected(query, self.w_q.in_features, projected, n_heads=self.n_heads)
+        return split_heads(self.w_q(query), self.n_heads), *projected
+
     def scores(self, query, key):
         """Query (B, H, T_q, d_k), key (B, H, T_k, d_k) → (B, H, T_q, T_k)."""
         return dot_product_scores(query, key)  # (B, H, T_q, T_k)
 
     def weights(self, query, projected, mask=None):
         """Who attends to whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
-        check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
-        key, _ = projected
-        if mask is not None and mask.dim() == 3:
-            mask = mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
-        query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
-        return masked_softmax(self.scores(query, key), mask)  # (B, H, T_q, T_k)
+        query, key, _ = self.per_head(query, projected)  # (B, H, T, d_k) each
+        check_layer_mask("mask", mask, query, key)
+        return masked_softmax(self.scores(query, key), for_all_heads(mask))  # (B, H, T_q, T_k)
 
     def forward(self, query, projected, mask=None):
         """query (B, T_q, d_model) → (B, T_q, d_model)."""
-        key, value = projected
-        if type(self).scores is not MultiHeadAttention.scores:  # a subclass has its own scores
-            context = self.weights(query, projected, mask) @ value  # (B, H, T_q, d_k)
-        else:
-            check_projected(query, self.w_q.in_features, projected, mask, self.n_heads)
-            query = split_heads(self.w_q(query), self.n_heads)  # (B, H, T_q, d_k)
+        query, key, value = self.per_head(query, projected)  # (B, H, T, d_k) each
+        check_layer_mask("mask", mask, query, key)
+        if type(self).scores is MultiHeadAttention.scores:
             context = fused_attention(query, key, value, mask)  # (B, H, T_q, d_k)
+        else:  # a subclass has scores of its own
+            weights = masked_softmax(self.scores(query, key), for_all_heads(mask))
+            context = weights @ value  # (B, H, T_q, d_k)
         return self.w_o(merge_heads(context))  # (B, T_q, d_model)

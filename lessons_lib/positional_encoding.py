@@ -64,10 +64,11 @@ class LearnedPositions(nn.Module):
         return self.table.weight[:T]  # (T, d_model)
 
 
-def rotate(x: torch.Tensor) -> torch.Tensor:
+def rotate(x: torch.Tensor, first: int = 0) -> torch.Tensor:
     """Turn each pair of columns of a query or key by the angle of its position (RoPE).
 
-    x (…, T, d) → the same shape, type and device; columns 2i and 2i + 1 turn like clock i. The dot
+    x (…, T, d), which stands at the positions first, first + 1, … → the same shape, type and
+    device; columns 2i and 2i + 1 turn like clock i. The dot
     product of a rotated query and a rotated key depends on how far apart they stand, and on nothing
     else about their positions (Su et al. 2021, section 3.2, equations 14 to 16). The angles are
     computed in float32, whatever the type of x.
@@ -78,7 +79,8 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
     """
     check_vectors("x", x)
     check_divisible("the last axis of x", x.shape[-1], by=2)
-    turned = angles(*x.shape[-2:], x.device)  # (T, d/2)
+    T, d = x.shape[-2:]
+    turned = angles(first + T, d, x.device)[first:]  # (T, d/2)
     cos, sin = turned.cos().to(x), turned.sin().to(x)  # (T, d/2) each
     even, odd = x[..., 0::2], x[..., 1::2]  # (…, T, d/2) each
     pair = [even * cos - odd * sin, even * sin + odd * cos]  # (…, T, d/2) each

@@ -4,6 +4,7 @@ Layers take their attention from outside, under one contract: `projected = atten
 then `attend(query, projected, mask)`. So another attention fits without a change here.
 """
 
+from itertools import chain
 from math import sqrt
 
 import torch
@@ -48,11 +49,12 @@ class PreNorm(nn.Module):
     Xiong et al. 2020 (arXiv 2002.04745), section 3.3. Dropout falls on what is added.
     """
 
+    new_norm = nn.LayerNorm
     last = nn.LayerNorm  # what a stack of layers ends with: its sum was never normalised
 
     def __init__(self, d_model: int, dropout: float = 0.0):
         super().__init__()
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = self.new_norm(d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, f):
@@ -66,11 +68,12 @@ class PostNorm(nn.Module):
     Dropout falls on what is added (section 5.4).
     """
 
+    new_norm = nn.LayerNorm
     last = nn.Identity  # what a stack of layers ends with: nothing, the last norm was its layer's
 
     def __init__(self, d_model: int, dropout: float = 0.0):
         super().__init__()
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = self.new_norm(d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, f):
@@ -85,10 +88,13 @@ class EncoderLayer(nn.Module):
     is `PreNorm` or `PostNorm`. Equal to `torch.nn.TransformerEncoderLayer` with the same weights.
     """
 
-    def __init__(self, attend: nn.Module, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
+    def __init__(
+        self, attend, d_model: int, d_ff: int,
+        residual=PreNorm, dropout=0.0, feed_forward=FeedForward,
+    ):  # fmt: skip
         super().__init__()
         self.attend = attend
-        self.feed_forward = FeedForward(d_model, d_ff)
+        self.feed_forward = feed_forward(d_model, d_ff)
         self.around_attend = residual(d_model, dropout)
         self.around_feed_forward = residual(d_model, dropout)
 
@@ -105,11 +111,14 @@ class DecoderLayer(nn.Module):
     them. Equal to `torch.nn.TransformerDecoderLayer` with the same weights.
     """
 
-    def __init__(self, attend, cross, d_model: int, d_ff: int, residual=PreNorm, dropout=0.0):
+    def __init__(
+        self, attend, cross, d_model: int, d_ff: int,
+        residual=PreNorm, dropout=0.0, feed_forward=FeedForward,
+    ):  # fmt: skip
         super().__init__()
         self.attend = attend
         self.cross = cross
-        self.feed_forward = FeedForward(d_model, d_ff)
+        self.feed_forward = feed_forward(d_model, d_ff)
         self.around_attend = residual(d_model, dropout)
         self.around_cross = residual(d_model, dropout)
         self.around_feed_forward = residual(d_model, dropout)
@@ -189,40 +198,13 @@ class Decoder(nn.Module):
         return self.to_logits(self.norm(x))  # (B, T, V)
 
 
-class Transformer(nn.Module):
-    """Encoder and decoder: `model(src, tgt_in)` to train, `start` and `step` to decode.
+class EncoderDecoderTransformer(nn.Module):
+    """An encoder and a decoder: `model(src, tgt_in)` to train, `start` and `step` to decode."""
 
-    `residual` is PreNorm or PostNorm. The defaults are the sizes of the course's number words.
-    With PreNorm it equals `torch.nn.Transformer` between embeddings and logits; with PostNorm too,
-    but for the norm that torch puts behind its last layer, which the paper does not have.
-
-    Raises:
-        ValueError: if d_model is odd or not divisible by n_heads, if a size is below 1, if a word
-            id lies outside the vocabulary, or if a sentence is empty or longer than max_len.
-    """
-
-    def __init__(
-        self, n_src, n_tgt, d_model=64, n_heads=2, d_ff=256, n_layers=2,
-        residual=PreNorm, dropout=0.0, max_len=1024,
-    ):  # fmt: skip
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__()
-        check_positive("n_layers", n_layers)
-        sizes = d_model, d_ff, residual, dropout
-
-        def heads():
-            return MultiHeadAttention(d_model, n_heads, bias=False)  # as in the paper
-
-        self.encoder = Encoder(
-            Embedding(n_src, d_model, max_len, dropout),
-            [EncoderLayer(heads(), *sizes) for _ in range(n_layers)],
-            residual.last(d_model),
-        )
-        self.decoder = Decoder(
-            Embedding(n_tgt, d_model, max_len, dropout),
-            [DecoderLayer(heads(), heads(), *sizes) for _ in range(n_layers)],
-            residual.last(d_model),
-            nn.Linear(d_model, n_tgt),
-        )
+        self.encoder = encoder
+        self.decoder = decoder
 
     def forward(self, src, tgt_in):
         """src (B, T_src), tgt_in (B, T) → logits (B, T, V), with the true words read in."""
@@ -249,6 +231,42 @@ class Transformer(nn.Module):
         return logits[:, -1], (memory, memory_mask, words)  # (B, V)
 
 
+class Transformer(EncoderDecoderTransformer):
+    """The Transformer with the paper's attention, feed-forward and sinusoids (section 3).
+
+    `residual` is PreNorm or PostNorm. The defaults are the sizes of the course's number words.
+    With PreNorm it equals `torch.nn.Transformer` between embeddings and logits; with PostNorm too,
+    but for the norm that torch puts behind its last layer, which the paper does not have.
+
+    Raises:
+        ValueError: if d_model is odd or not divisible by n_heads, if a size is below 1, if a word
+            id lies outside the vocabulary, or if a sentence is empty or longer than max_len.
+    """
+
+    def __init__(
+        self, n_src, n_tgt, d_model=64, n_heads=2, d_ff=256, n_layers=2,
+        residual=PreNorm, dropout=0.0, max_len=1024,
+    ):  # fmt: skip
+        check_positive("n_layers", n_layers)
+        sizes = d_model, d_ff, residual, dropout
+
+        def heads():
+            return MultiHeadAttention(d_model, n_heads, bias=False)  # as in the paper
+
+        encoder = Encoder(
+            Embedding(n_src, d_model, max_len, dropout),
+            [EncoderLayer(heads(), *sizes) for _ in range(n_layers)],
+            residual.last(d_model),
+        )
+        decoder = Decoder(
+            Embedding(n_tgt, d_model, max_len, dropout),
+            [DecoderLayer(heads(), heads(), *sizes) for _ in range(n_layers)],
+            residual.last(d_model),
+            nn.Linear(d_model, n_tgt),
+        )
+        super().__init__(encoder, decoder)
+
+
 @torch.no_grad()
 def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Tensor):
     """What each written word attends to in the source: (n_layers, B, H, T, T_src).
@@ -270,65 +288,81 @@ def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Te
     return torch.stack(maps)  # (n_layers, B, H, T, T_src)
 
 
-def append(past, new, T: int):
-    """Put new (B, H, 1, d_k) into place T of past (B, H, room, d_k); the rest stays.
-
-    A free place holds NaN: whoever reads one by mistake will notice. Most calls copy nothing, they
-    write into `past` and return it. If no place is left, or if place T is taken because someone
-    else goes on from the same past, the result is a copy with 16 new places. On a GPU it is a copy
-    always: to look whether a place is taken would be to wait.
-    """
-    if past.shape[2] == T or not past.is_cpu or not past[:, 0, T, 0].isnan().all():
-        free = torch.full_like(new, torch.nan).expand(-1, -1, 16, -1)  # (B, H, 16, d_k)
-        past = torch.cat([past[:, :, :T], free], dim=2)  # (B, H, T + 16, d_k)
-    past[:, :, T : T + 1] = new
-    return past  # (B, H, room, d_k)
+def with_room(x, T: int, room: int):
+    """Copy the first T rows of x, (B, …, rows, d), to where more fit: (B, …, room, d)."""
+    copy = x.new_zeros(*x.shape[:-2], room, x.shape[-1])  # (B, …, room, d)
+    copy[..., :T, :] = x[..., :T, :]
+    return copy
 
 
-def read_next(layer: DecoderLayer, x, past, T: int, projected, memory_mask):
-    """Run a decoder layer on position T alone, x (B, 1, d_model).
+class Cache:
+    """What the layers keep of the words read, such as keys and values, with room for more.
 
-    `past` holds the keys and values of the T positions before, as `append` keeps them, `projected`
-    those of the memory. Returns x (B, 1, d_model), and `past` with position T.
+    Use, in each step: `cache = Cache(past, T)`, where T words have been read and n are new; then
+    `extend` once for each layer, in their order; `cache.kept` is the next step's `past`. The first
+    step's is [taken] with booleans (B, 0, 1), which mark the places in use.
+
+    Most steps copy nothing: they write into free places. Where none is left, or where another
+    sentence goes on from the same words and was here first, the step moves to a copy with room. On
+    a GPU it does so always: to look whether a place is taken would be to wait.
     """
 
-    def look_back(x):
-        nonlocal past  # around_attend may normalise x first: the new key is made in here
-        pairs = zip(past, layer.attend.project(x), strict=True)
-        past = [append(kept, new, T) for kept, new in pairs]  # (B, H, room, d_k) each
-        return layer.attend(x, [kept[:, :, : T + 1] for kept in past])
+    def __init__(self, past, T: int, n: int = 1):
+        self.T, self.end = T, T + n  # the new words stand at the places T … end − 1
+        taken = past[0]  # (B, room, 1)
+        if taken.shape[1] < self.end or not taken.is_cpu or taken[:, T : self.end].any():
+            past = [with_room(x, T, self.end + 15) for x in past]  # (B, …, room, d) each
+        past[0][:, T : self.end] = True
+        self.kept, self.rooms = [past[0]], iter(past[1:])
 
-    x = layer.around_attend(x, look_back)  # (B, 1, d_model)
+    def extend(self, new):
+        """Put `new`, tensors (B, …, n, d), behind the T kept ones: (B, …, T + n, d) each."""
+        for x in new:
+            room = next(self.rooms, None)
+            if room is None:  # the first step
+                room = with_room(x, 0, self.kept[0].shape[1])  # (B, …, room, d)
+            room[..., self.T : self.end, :] = x
+            self.kept.append(room)
+        return [room[..., : self.end, :] for room in self.kept[-len(new) :]]
+
+
+def read_next(layer: DecoderLayer, x, cache: Cache, projected, memory_mask):
+    """Run a decoder layer on the next position alone: x (B, 1, d_model), same shape.
+
+    The `cache` keeps the positions before; `projected` is what it attends to in the memory.
+    """
+    attend = layer.attend
+    x = layer.around_attend(x, lambda x: attend(x, cache.extend(attend.project(x))))
     x = layer.around_cross(x, lambda x: layer.cross(x, projected, memory_mask))
-    return layer.around_feed_forward(x, layer.feed_forward), past
+    return layer.around_feed_forward(x, layer.feed_forward)  # (B, 1, d_model)
 
 
-class CachedTransformer(Transformer):
-    """The same weights and the same output, but `step` computes the new position only.
+class Cached(EncoderDecoderTransformer):
+    """The same output, but `step` computes the new position only; without gradients.
 
-    Use: `cached.load_state_dict(model.state_dict())`, without gradients. The state holds a tensor
-    without numbers, (B, T, 0), whose shape counts the words read, and the mask of the memory; then
-    for each layer keys and values of these words, with room for more, and of the memory.
+    The state: the words so far, the mask of the memory, for each layer the memory's key and value,
+    and what `Cache` keeps.
     """
 
     def start(self, src):
         """src (B, T_src) → decoder state, nothing read yet."""
         memory, memory_mask = self.encode(src)
-        state = [src.new_empty(len(src), 0, 0), memory_mask]  # (B, 0, 0), (B, 1, T_src)
-        for layer in self.decoder.layers:
-            projected = layer.cross.project(memory)  # (B, H, T_src, d_k) each
-            nothing_yet = [x[:, :, :0] for x in projected]  # (B, H, 0, d_k) each
-            state += [*nothing_yet, *projected]
-        return tuple(state)
+        projected = [layer.cross.project(memory) for layer in self.decoder.layers]
+        taken = src.new_zeros(len(src), 0, 1, dtype=torch.bool)  # (B, 0, 1)
+        return src[:, :0], memory_mask, *chain(*projected), taken
 
     def step(self, state, token):
         """One word in, token (B,); logits (B, V) for the next word and the new state out."""
-        read, memory_mask, *kept = state
-        T = read.shape[1]  # it holds nothing: its shape counts the words read
+        words, memory_mask, *tensors = state  # (B, T), (B, 1, T_src)
+        n, T = 2 * len(self.decoder.layers), words.shape[1]
+        keys, values, cache = tensors[0:n:2], tensors[1:n:2], Cache(tensors[n:], T)
         x = self.decoder.embed(token[:, None], first=T)  # (B, 1, d_model)
-        state = [read.new_empty(len(read), T + 1, 0), memory_mask]  # (B, T + 1, 0)
-        for n, layer in enumerate(self.decoder.layers):
-            past, projected = kept[4 * n : 4 * n + 2], kept[4 * n + 2 : 4 * n + 4]
-            x, past = read_next(layer, x, past, T, projected, memory_mask)
-            state += [*past, *projected]
-        return self.decoder.to_logits(self.decoder.norm(x))[:, 0], tuple(state)  # (B, V)
+        for layer, *projected in zip(self.decoder.layers, keys, values, strict=True):
+            x = read_next(layer, x, cache, projected, memory_mask)  # (B, 1, d_model)
+        words = torch.cat([words, token[:, None]], dim=1)  # (B, T + 1)
+        logits = self.decoder.to_logits(self.decoder.norm(x))[:, 0]  # (B, V)
+        return logits, (words, memory_mask, *tensors[:n], *cache.kept)
+
+
+class CachedTransformer(Cached, Transformer):
+    """Use: `cached.load_state_dict(model.state_dict())` takes the weights of a `Transformer`."""

@@ -8,11 +8,11 @@ from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.kit.tasks import number_words
 from lessons_lib.kit.vocabulary import BOS, EOS
 from lessons_lib.transformer import (
+    Cache,
     CachedTransformer,
     PostNorm,
     PreNorm,
     Transformer,
-    append,
     read_next,
 )
 
@@ -79,7 +79,7 @@ def test_the_state_is_a_tuple_of_batch_first_tensors_that_can_be_reordered(pair)
     with torch.no_grad():
         _, state = cached.step(cached.start(SRC), torch.tensor([BOS, 4, 5]))
         assert isinstance(state, tuple) and all(len(x) == 3 for x in state)
-        assert state[0].shape == (3, 1, 0), "its shape counts the words read"
+        assert state[0].tolist() == [[BOS], [4], [5]], "the words read"
         logits, _ = cached.step(state, torch.tensor([6, 7, 8]))
         mixed, _ = cached.step(tuple(x[order] for x in state), torch.tensor([6, 7, 8])[order])
     assert torch.allclose(mixed, logits[order], atol=1e-6)
@@ -130,22 +130,43 @@ def test_most_steps_copy_nothing(pair):
         state, homes = cached.start(SRC), set()
         for _ in range(60):
             _, state = cached.step(state, torch.tensor([BOS, 4, 5]))
-            homes.add(state[2].data_ptr())
-    assert state[2].shape[2] == 64 and len(homes) <= 4  # room for 16, 32, 48 and 64
+            homes.add(state[-1].data_ptr())
+    assert state[-1].shape[2] == 64 and len(homes) <= 4  # room for 16, 32, 48 and 64
 
 
-def test_append_keeps_what_is_there_and_marks_what_is_free():
-    past, new = torch.empty(2, 3, 0, 5), torch.randn(2, 3, 20, 1, 5)
-    for T in range(20):
-        before = past[:, :, :T].clone()
-        past = append(past, new[:, :, T], T)
-        assert torch.equal(past[:, :, :T], before)
-        assert torch.equal(past[:, :, T], new[:, :, T, 0])
-        assert past[:, :, T + 1 :].isnan().all()
-    assert past.shape == (2, 3, 32, 5)
-    other = append(past, -new[:, :, 2], 2)  # place 2 is taken: a copy
-    assert torch.equal(past[:, :, 2], new[:, :, 2, 0])
-    assert torch.equal(other[:, :, 2], -new[:, :, 2, 0]) and other[:, :, 3:].isnan().all()
+def empty(B=2):
+    return [torch.zeros(B, 0, 1, dtype=torch.bool)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+def test_a_cache_is_a_cat(n):
+    """Several words at once, several layers, kept tensors of several shapes."""
+    keys, values, latents = (
+        torch.randn(2, 3, 40, 5),
+        torch.randn(2, 3, 40, 7),
+        torch.randn(2, 40, 4),
+    )
+    past = empty()
+    for T in range(0, 40, n):
+        cache = Cache(past, T, n)
+        here = slice(T, T + n)
+        key, value = cache.extend([keys[:, :, here], values[:, :, here]])  # a first layer
+        (latent,) = cache.extend([latents[:, here]])  # a second one
+        past = cache.kept
+        assert torch.equal(key, keys[:, :, : T + n])
+        assert torch.equal(value, values[:, :, : T + n])
+        assert torch.equal(latent, latents[:, : T + n])
+
+
+def test_two_caches_may_go_on_from_one_past():
+    first = Cache(empty(), 0, 3)
+    first.extend([torch.ones(2, 3, 4)])
+    one, two = (Cache(first.kept, 3) for _ in range(2))
+    (a,), (b,) = (cache.extend([torch.full((2, 1, 4), x)]) for cache, x in ((one, 5.0), (two, 7.0)))
+    assert a[:, 3].eq(5).all() and b[:, 3].eq(7).all()
+    assert a[:, :3].eq(1).all() and b[:, :3].eq(1).all()
+    (c,) = Cache(one.kept, 4).extend([torch.full((2, 1, 4), 6.0)])
+    assert c[0, :, 0].tolist() == [1, 1, 1, 5, 6]
 
 
 def test_the_kept_keys_are_those_of_all_positions_at_once(pair):
@@ -159,9 +180,10 @@ def test_the_kept_keys_are_those_of_all_positions_at_once(pair):
         x = plain.decoder.embed(words)
         if isinstance(layer.around_attend, PreNorm):
             x = layer.around_attend.norm(x)
-        for kept, whole in zip(state[2:4], layer.attend.project(x), strict=True):
-            assert torch.allclose(kept[:, :, :6], whole, atol=1e-6)
-            assert kept[:, :, 6:].isnan().all()
+        taken, *kept = state[2 + 2 * len(plain.decoder.layers) :]
+        assert taken.sum(dim=1).tolist() == [[6]] * 3
+        for room, whole in zip(kept[:2], layer.attend.project(x), strict=True):
+            assert torch.allclose(room[:, :, :6], whole, atol=1e-6)
 
 
 def test_read_next_computes_one_position_from_what_is_kept(pair):
@@ -172,11 +194,12 @@ def test_read_next_computes_one_position_from_what_is_kept(pair):
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
     with torch.no_grad():
         whole = layer(x, memory, mask, memory_mask)
-        past = [torch.full((3, 3, 2, 8), torch.nan) for _ in range(2)]
+        past = empty(3)
         for t in range(5):
-            out, past = read_next(layer, x[:, t : t + 1], past, t, projected, memory_mask)
+            cache = Cache(past, t)
+            out = read_next(layer, x[:, t : t + 1], cache, projected, memory_mask)
+            past = cache.kept
             assert torch.allclose(out[:, 0], whole[:, t], atol=1e-5)
-            assert all(kept[:, :, : t + 1].isfinite().all() for kept in past)
 
 
 def test_positions_and_projections_are_computed_once(pair):

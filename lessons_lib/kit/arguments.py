@@ -16,9 +16,10 @@ def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int | str]) -> 
     """
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    fits = tensor.dim() == len(shape)
+    fits = len(tensor.shape) == len(shape)
     for size, wanted in zip(tensor.shape, shape, strict=False):
-        fits = fits and size > 0 and (size == wanted or isinstance(wanted, str))
+        if size == 0 or (size != wanted and not isinstance(wanted, str)):
+            fits = False
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(
@@ -140,7 +141,7 @@ def check_projected(
     query: torch.Tensor,
     d_query: int,
     projected: Sequence[torch.Tensor],
-    mask: torch.Tensor | None,
+    mask: torch.Tensor | None = None,
     n_heads: int | None = None,
 ) -> None:
     """Raise unless query (B, T_q, d_query), projected (key, value) and mask fit together.
@@ -161,9 +162,20 @@ def check_projected(
     batch = (len(query),) if n_heads is None else (len(query), n_heads)
     check_shape("key", key, (*batch, "T_k", "d_k"))
     check_shape("value", value, (*batch, key.shape[-2], "d_v"))
-    if mask is not None:
-        check_mask("mask", mask, (len(query), query.shape[1], key.shape[-2]))
-        if mask.dim() < 2:
-            raise ValueError(
-                f"mask must be (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), got {tuple(mask.shape)}"
-            )
+    check_layer_mask("mask", mask, query, key)
+
+
+def check_layer_mask(name: str, mask, query: torch.Tensor, key: torch.Tensor) -> None:
+    """Raise unless the mask of a layer, or None, fits query (B, …, T_q, d) and key (B, …, T_k, d).
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if it is none of (T_q, T_k), (B, 1, T_k) and (B, T_q, T_k).
+    """
+    if mask is None:
+        return
+    check_mask(name, mask, (len(query), query.shape[-2], key.shape[-2]))
+    if mask.dim() < 2:
+        raise ValueError(
+            f"{name} must be (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), got {tuple(mask.shape)}"
+        )

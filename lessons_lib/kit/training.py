@@ -1,6 +1,6 @@
 """The training loop of all lessons, its loss, and its one line of progress."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -38,6 +38,47 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float = 0.1) -> fl
     return peak * min((step + 1) / climb, (steps - step) / max(1, steps - climb))
 
 
+def fit(
+    model: nn.Module,
+    loss_of: Callable[..., torch.Tensor],
+    batches: Iterator[tuple[torch.Tensor, ...]],
+    steps: int,
+    lr: float = 3e-3,
+    warmup: float = 0.1,
+    groups: list[dict] | None = None,
+) -> list[float]:
+    """Train `model` on `steps` batches with the loss `loss_of(*batch)`, where its weights are.
+
+    AdamW (betas 0.9 and 0.98), linear warm-up over the share `warmup` of the steps, linear decay,
+    gradients clipped to length 1. `groups` are the optimizer's parameter groups; one with an "lr"
+    keeps its ratio to `lr` all the way. Without them all parameters are trained alike.
+
+    Prints one line of progress, and returns the loss of every step. A GPU is waited for every ten
+    steps, to print the loss.
+    """
+    groups = groups or [{"params": list(model.parameters())}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    losses: list[float] = []
+    unread: list[torch.Tensor] = []  # a number that is read is waited for: ten at once
+    model.train()
+    for step in range(steps):
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = learning_rate(step, steps, peak, warmup)
+        loss = loss_of(*(on_device_of(model, ids) for ids in next(batches)))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        unread.append(loss.detach())
+        if (step + 1) % 10 == 0 or step + 1 == steps:
+            losses += torch.stack(unread).tolist()
+            unread.clear()
+            print_progress(step + 1, steps, losses)
+    model.eval()
+    return losses
+
+
 def train(
     model: nn.Module,
     task: Task,
@@ -51,13 +92,12 @@ def train(
 ) -> list[float]:
     """Train `model(src, decoder input) → logits (B, T, V)` on `task.train` with teacher forcing.
 
-    AdamW (betas 0.9 and 0.98), linear warm-up over the share `warmup` of the steps, linear decay,
-    gradients clipped to length 1. `loss_of` takes logits and labels. Prints one line of progress.
-    Returns the loss of every step.
+    `fit` does it, with batches of similar length. `loss_of` takes logits and labels. Returns the
+    loss of every step.
 
     `device` is where the model moves before it is trained, and stays: "cuda", "mps" or "cpu", or
     what `lessons_lib.kit.device.best_device` finds; without it the model is trained where it is.
-    The task stays on the CPU. A GPU is waited for every ten steps, to print the loss.
+    The task stays on the CPU.
 
     Raises:
         ValueError: if this computer does not have the device.
@@ -65,27 +105,13 @@ def train(
     if device is not None:
         check_device("device", device)
         model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), fused=True)
+
+    def loss(src, tgt):
+        decoder_input, labels = teacher_forcing(tgt)  # (B, T-1) each
+        return loss_of(model(src, decoder_input), labels)
+
     batches = bucketed_batches(*task.train, batch_size=batch_size, seed=seed)
-    losses: list[float] = []
-    unread: list[torch.Tensor] = []  # a number that is read is waited for: ten at once
-    model.train()
-    for step in range(steps):
-        src, tgt = (on_device_of(model, ids) for ids in next(batches))
-        decoder_input, labels = teacher_forcing(tgt)
-        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr, warmup)
-        loss = loss_of(model(src, decoder_input), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
-        optimizer.step()
-        unread.append(loss.detach())
-        if (step + 1) % 10 == 0 or step + 1 == steps:
-            losses += torch.stack(unread).tolist()
-            unread.clear()
-            print_progress(step + 1, steps, losses)
-    model.eval()
-    return losses
+    return fit(model, loss, batches, steps, lr, warmup)
 
 
 def print_progress(step: int, steps: int, losses: list[float], width: int = 24) -> None:

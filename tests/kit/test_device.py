@@ -57,7 +57,7 @@ class PretendedGPU(TorchDispatchMode):
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         here = [x for x in given if not x.is_meta]
         there = [x for x in given if x.is_meta]
-        if there and function is aten._local_scalar_dense.default:
+        if there and function in (aten._local_scalar_dense.default, aten.is_nonzero.default):
             self.waits += 1
             return 0
         if there and function is aten.index.Tensor and args[1][0].dtype == torch.bool:
@@ -79,10 +79,11 @@ def another_optimizer_on_meta(monkeypatch):
     """torch's fused AdamW waits for no GPU, but it does not know the meta device."""
     adam = torch.optim.AdamW
 
-    def optimizer(weights, lr, **others):
-        weights = list(weights)
-        on_meta = weights[0].is_meta
-        return torch.optim.SGD(weights, lr) if on_meta else adam(weights, lr, **others)
+    def optimizer(groups, lr, **others):
+        groups = list(groups)
+        first = groups[0]["params"][0] if isinstance(groups[0], dict) else groups[0]
+        on_meta = first.is_meta
+        return torch.optim.SGD(groups, lr) if on_meta else adam(groups, lr, **others)
 
     monkeypatch.setattr(torch.optim, "AdamW", optimizer)
 
