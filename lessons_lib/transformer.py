@@ -9,6 +9,7 @@ from math import sqrt
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lessons_lib.kit.arguments import check_at_most, check_ids, check_positive
 from lessons_lib.kit.vocabulary import PAD
@@ -288,13 +289,6 @@ def cross_attention_maps(model: Transformer, src: torch.Tensor, tgt_in: torch.Te
     return torch.stack(maps)  # (n_layers, B, H, T, T_src)
 
 
-def with_room(x, T: int, room: int):
-    """Copy the first T rows of x, (B, …, rows, d), to where more fit: (B, …, room, d)."""
-    copy = x.new_zeros(*x.shape[:-2], room, x.shape[-1])  # (B, …, room, d)
-    copy[..., :T, :] = x[..., :T, :]
-    return copy
-
-
 class Cache:
     """What the layers keep of the words read, such as keys and values, with room for more.
 
@@ -311,16 +305,18 @@ class Cache:
         self.T, self.end = T, T + n  # the new words stand at the places T … end − 1
         taken = past[0]  # (B, room, 1)
         if taken.shape[1] < self.end or not taken.is_cpu or taken[:, T : self.end].any():
-            past = [with_room(x, T, self.end + 15) for x in past]  # (B, …, room, d) each
+            more = (0, 0, 0, n + 15)  # that many rows of zeros at the end
+            past = [F.pad(x[..., :T, :], more) for x in past]  # (B, …, T + n + 15, d) each
         past[0][:, T : self.end] = True
         self.kept, self.rooms = [past[0]], iter(past[1:])
 
     def extend(self, new):
         """Put `new`, tensors (B, …, n, d), behind the T kept ones: (B, …, T + n, d) each."""
         for x in new:
-            room = next(self.rooms, None)
-            if room is None:  # the first step
-                room = with_room(x, 0, self.kept[0].shape[1])  # (B, …, room, d)
+            if self.T == 0:  # nothing is kept yet
+                room = x.new_zeros(*x.shape[:-2], self.kept[0].shape[1], x.shape[-1])
+            else:
+                room = next(self.rooms)  # (B, …, room, d)
             room[..., self.T : self.end, :] = x
             self.kept.append(room)
         return [room[..., : self.end, :] for room in self.kept[-len(new) :]]
