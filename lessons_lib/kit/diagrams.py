@@ -530,7 +530,7 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
     prompted[given:] = [f"w{i + 1}" for i in range(T - given)]
     packed[first:] = [f"b{i + 1}" for i in range(T - first)]
     masks = {
-        "causal": (causal, words, "itself and all before it", "in every decoder"),
+        "causal": (causal, words, "itself and all before it", "in GPT and Llama"),
         "padding": (
             (key < real).expand(T, T),
             padded,
@@ -546,7 +546,7 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
         "prefix": (
             causal | (key < given),
             prompted,
-            "prompt p and all before it",
+            "prompt p, and all up to itself",
             "in prefix LMs",
         ),
         "sliding window": (
