@@ -66,6 +66,18 @@ def unknown_as_pad(sentences, vocab):
     return rectangle([[*row, EOS] for row in rows_of(sentences, vocab, unknown=PAD)])
 
 
+def lower_cased(words):
+    return [word.lower() for word in words]
+
+
+def without_capitals(sentences, vocab):
+    return look_up_word_by_word([lower_cased(sentence) for sentence in sentences], vocab)
+
+
+def without_capitals_in_vocab(sentences, vocab):
+    return without_capitals(sentences, lower_cased(vocab))
+
+
 def many(n, words):
     """A long sentence: n words out of `words`, some of them often."""
     return [words[t * t % len(words)] for t in range(n)]
@@ -89,6 +101,13 @@ encode_batch = Exercise(
         Case(
             "unknown words in front and at the end, a word twice",
             ([["zwölf", "und", "und"], ["ein", "hundert", "Zwei", "dreißig"], ["hund"]], german),
+        ),
+        Case(
+            "capitals in the sentences, and one in the vocabulary",
+            (
+                [["Zwei", "und", "Vierzig"], ["zwei", "Und", "VIERZIG"]],
+                [*SPECIALS, "zwei", "Und", "vierzig"],
+            ),
         ),
         Case("an empty sentence among others", ([["eins"], [], ["zwei", "und"]], german)),
         Case("as many sentences as positions", ([["ein", "zig"], ["eins"], ["und"]], german)),
@@ -132,6 +151,12 @@ encode_batch = Exercise(
             "unknown_as_pad",
             "Your unknown words get the id of <pad>; they become <unk>.",
             unknown_as_pad,
+        ),
+        *several(
+            "lower_cased",
+            "Your words are lower-cased before you look them up; capitals count.",
+            without_capitals,
+            without_capitals_in_vocab,
         ),
         *several(
             "floats",

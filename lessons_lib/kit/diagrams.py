@@ -24,7 +24,9 @@ from lessons_lib.kit.figures import (
     RED,
     Picture,
     _arrow,
+    _block,
     _sheet,
+    _way,
     heatmap,
     house_style,
 )
@@ -136,20 +138,13 @@ def _matrix(
     shade: float | None = 0.32,
 ) -> _Place:
     """Draw a matrix with its name above and its shape below; without `shade`, by its weights."""
-    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
     n_rows, n_columns = matrix.shape
     width, top = _cell_width(matrix, columns), middle + n_rows * CELL / 2
     for i, row in enumerate(_written(matrix)):
         y = top - (i + 0.5) * CELL
-        for j, number in enumerate(row):
-            much = shade if shade is not None else 0.9 * matrix[i, j].item()
-            face = [1 - much * (1 - part) for part in to_rgb(colour)]
-            corner = (left + j * width, y - CELL / 2)
-            axes.add_patch(Rectangle(corner, width, CELL, facecolor=face, edgecolor="white"))
-            x = left + (j + 0.5) * width
-            axes.text(x, y, number, ha="center", va="center_baseline", fontsize=12)
+        _cells(axes, left, y, matrix[i], row, width, colour, shade)
         if rows:
             weight = "bold" if i == follow else "normal"
             place = {"ha": "right", "va": "center_baseline", "fontsize": 12, "weight": weight}
@@ -169,6 +164,29 @@ def _matrix(
     axes.text(left, top - size[1] - 0.07, shape, va="top", fontsize=11, color=QUIET)
     outer = left - 0.12 - max(map(_width, rows), default=0)
     return _Place(outer, left, left + size[0], top - size[1], above + 0.25)
+
+
+def _cells(
+    axes: Axes,
+    left: float,
+    y: float,
+    values: torch.Tensor,
+    written: Sequence[str],
+    width: float,
+    colour: str,
+    shade: float | None,
+) -> None:
+    """Draw one row of a matrix around the height y; without `shade`, shaded by its weights."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Rectangle
+
+    for j, number in enumerate(written):
+        much = shade if shade is not None else 0.9 * values[j].item()
+        face = [1 - much * (1 - part) for part in to_rgb(colour)]
+        corner = (left + j * width, y - CELL / 2)
+        axes.add_patch(Rectangle(corner, width, CELL, facecolor=face, edgecolor="white"))
+        x = left + (j + 0.5) * width
+        axes.text(x, y, number, ha="center", va="center_baseline", fontsize=12)
 
 
 def _written(matrix: torch.Tensor) -> list[list[str]]:
@@ -198,6 +216,151 @@ def _width(text: str, size: float = 12) -> float:
 def _check_place(name: str, value: int, n: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < n:
         raise ValueError(f"{name} must be a whole number from 0 to {n - 1}, got {value!r}")
+
+
+@house_style()
+def decoder_step(
+    state: torch.Tensor,
+    annotations: torch.Tensor,
+    w_a: torch.Tensor,
+    u_a: torch.Tensor,
+    v_a: torch.Tensor,
+    tokens: Sequence[str],
+    written: Sequence[str],
+    title: str,
+    alt: str,
+) -> Picture:
+    """Draw one step of a decoder with additive attention: state → query → context → next word.
+
+    state is (d_query,), annotations (T, d_key), w_a (d_query, d_a), u_a (d_key, d_a), v_a (d_a,),
+    no size above 4; the weights are applied as x @ w. `written` is the word before and the word
+    that this step writes. GRU and logits are boxes without numbers.
+
+    Raises:
+        TypeError: if a vector or a matrix is not a tensor.
+        ValueError: if the shapes don't fit together, a size is above 4, or `written` is not two
+            words.
+    """
+    T = len(tokens)
+    check_shape("state", state, ("d_query",))
+    check_shape("annotations", annotations, (T, "d_key"))
+    check_shape("w_a", w_a, (len(state), "d_a"))
+    check_shape("u_a", u_a, (annotations.shape[1], w_a.shape[1]))
+    check_shape("v_a", v_a, (w_a.shape[1],))
+    for name, matrix in {"annotations": annotations, "w_a": w_a}.items():
+        check_at_most(f"each size of {name}", max(matrix.shape), 4)
+    if isinstance(written, str) or len(written) != 2:
+        raise ValueError(f"written must be two words, before and now, got {written!r}")
+    state, annotations, w_a, u_a, v_a = (
+        m.detach().cpu().double() for m in (state, annotations, w_a, u_a, v_a)
+    )
+    query, key = state @ w_a, annotations @ u_a  # (d_a,), (T, d_a)
+    inside = (query + key).tanh()  # (T, d_a)
+    scores = inside @ v_a  # (T,)
+    weights = scores.softmax(dim=0)  # (T,)
+    context = weights @ annotations  # (d_key,)
+
+    asks = max(1.5, *(m.numel() * _cell_width(m[None]) for m in (state, query)))
+    pitch = 0.3 + max(
+        *(m.shape[1] * _cell_width(m) for m in (annotations, key, inside)), *map(_width, tokens)
+    )
+    begin, left, right = 0.2 + asks / 2, asks + 0.75, asks + 0.75 + T * pitch
+    columns = [left + (j + 0.5) * pitch for j in range(T)]
+    middle = (left + right) / 2
+    # Rows of the picture, from the annotations down to the decoder.
+    values, keys, sums, scored, shares, mixed, lane = 6.45, 5.55, 4.7, 3.85, 2.9, 2.0, 1.05
+    edge = CELL / 2 + 0.04
+    words = (right + 0.6, middle + 4.1)  # the names of the rows, the logits
+    axes = _sheet(title, width=max(words[0] + 3.3, words[1] + 1.75), height=7.5)
+
+    for y in values, sums, scored, shares:
+        _band(axes, left, right, y)
+    for j, (x, token) in enumerate(zip(columns, tokens, strict=True)):
+        axes.text(x, values + edge + 0.1, token, ha="center", va="bottom", weight="bold")
+        _strip(axes, x, values, annotations, j, GREEN)
+        _strip(axes, x, keys, key, j, ORANGE)
+        _strip(axes, x, sums, inside, j, FAINT, shade=0.15)
+        _strip(axes, x, scored, scores[:, None], j, FAINT, shade=0.15)
+        _strip(axes, x, shares, weights[:, None], j, PURPLE, shade=None)
+        for above, below in ((values, keys), (keys, sums), (sums, scored)):
+            _arrow(axes, (x, above - edge), (x, below + edge))
+        ends = [x, middle + 0.2 * (x - middle)], [shares - edge, mixed + edge]
+        weight = weights[j].item()
+        axes.plot(*ends, color=PURPLE, linewidth=1 + 9 * weight, zorder=0.5)
+    _arrow(axes, (middle, scored - edge - 0.08), (middle, shares + edge + 0.08), colour=INK)
+    look = {"va": "center_baseline", "fontsize": 12.5}
+    axes.text(middle + 0.12, (scored + shares) / 2, "softmax", **look)
+    _strip(axes, middle, mixed, context[None], 0, GREEN)
+    side = right + 0.3  # the annotations' own way down to the context
+    half = len(context) * _cell_width(context[None]) / 2
+    way = (right, values), (side, values), (side, mixed), (middle + half + 0.06, mixed)
+    _way(axes, *way, colour=GREEN, head=True)
+    for y, name in (
+        (values, "annotations $h_j$: the values"),
+        (keys, "keys $U_a h_j$: once for each sentence"),
+        (sums, "tanh(query + key)"),
+        (scored, r"scores $e_{ij} = v_a^{\top}$ tanh(…)"),
+        (shares, r"weights $\alpha_{ij}$: their sum is 1"),
+        (mixed, "context $c_i$: sum of weight · value"),
+    ):
+        axes.text(words[0], y, name, **look)
+
+    above, below = {"ha": "center", "va": "bottom"}, {"ha": "center", "va": "top"}
+    _strip(axes, begin, lane, state[None], 0, FAINT)
+    axes.text(begin, lane - edge - 0.04, "state $s_{i-1}$", fontsize=12.5, **below)
+    _strip(axes, begin, sums, query[None], 0, BLUE)
+    axes.text(begin, sums + edge + 0.04, "query $W_a s_{i-1}$", fontsize=12.5, **above)
+    _way(axes, (begin, lane + edge), (begin, sums - edge), colour=BLUE, head=True)
+    half = len(query) * _cell_width(query[None]) / 2
+    _way(axes, (begin + half + 0.06, sums), (left - 0.02, sums), colour=BLUE, head=True)
+
+    half = len(state) * _cell_width(state[None]) / 2
+    new, last = middle + 2.1, words[1]
+    turn = lane + 0.53  # here the way of the context parts: to the GRU, and to the logits
+    _way(axes, (begin + half + 0.06, lane), (middle - 0.5, lane), head=True)
+    _way(axes, (middle, mixed - edge), (middle, lane + 0.25), colour=GREEN, head=True)
+    _way(axes, (middle, turn), (last, turn), (last, lane + 0.25), colour=GREEN, head=True)
+    _way(axes, (middle, 0.47), (middle, lane - 0.25), head=True)
+    _way(axes, (middle + 0.5, lane), (new - 0.75, lane), head=True)
+    _way(axes, (new + 0.75, lane), (last - 0.5, lane), head=True)
+    _way(axes, (new, lane - 0.25), (new, 0.47), head=True)
+    _way(axes, (last + 0.5, lane), (last + 0.85, lane), head=True)
+    _block(axes, middle, lane, "GRU", "white", height=0.5, width=1.0)
+    _block(axes, new, lane, "new state $s_i$", "#E6E6E6", height=0.5, width=1.5)
+    _block(axes, last, lane, "logits", "white", height=0.5, width=1.0)
+    axes.text(middle, 0.4, f"word before: {written[0]}", fontsize=12.5, **below)
+    axes.text(new, 0.4, "for the next step", fontsize=12.5, **below)
+    axes.text(last + 0.92, lane, written[1], va="center_baseline", fontsize=14, weight="bold")
+    return Picture(axes.figure, alt)
+
+
+def _band(axes: Axes, left: float, right: float, y: float) -> None:
+    """A light ground that holds the cells of a row together."""
+    from matplotlib.patches import FancyBboxPatch
+
+    look = {"boxstyle": "round,pad=0,rounding_size=0.1", "facecolor": "#F4F4F4", "zorder": 0.3}
+    corner, height = (left, y - CELL / 2 - 0.08), CELL + 0.16
+    axes.add_patch(FancyBboxPatch(corner, right - left, height, edgecolor="#D0D0D0", **look))
+
+
+def _strip(
+    axes: Axes,
+    x: float,
+    y: float,
+    matrix: torch.Tensor,
+    row: int,
+    colour: str,
+    shade: float | None = 0.32,
+) -> None:
+    """Draw one row of a matrix as a vector of its own around (x, y)."""
+    from matplotlib.patches import Rectangle
+
+    width = _cell_width(matrix)
+    size = matrix.shape[1] * width
+    written = _written(matrix)[row]
+    _cells(axes, x - size / 2, y, matrix[row], written, width, colour, shade)
+    corner = (x - size / 2, y - CELL / 2)
+    axes.add_patch(Rectangle(corner, size, CELL, fill=False, edgecolor=colour))
 
 
 @house_style()
@@ -367,7 +530,7 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
     prompted[given:] = [f"w{i + 1}" for i in range(T - given)]
     packed[first:] = [f"b{i + 1}" for i in range(T - first)]
     masks = {
-        "causal": (causal, words, "itself and all before it", "in every decoder"),
+        "causal": (causal, words, "itself and all before it", "in GPT and Llama"),
         "padding": (
             (key < real).expand(T, T),
             padded,
@@ -383,7 +546,7 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
         "prefix": (
             causal | (key < given),
             prompted,
-            "prompt p and all before it",
+            "prompt p, and all up to itself",
             "in prefix LMs",
         ),
         "sliding window": (

@@ -314,10 +314,13 @@ def heatmap(
 
 
 @house_style()
-def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Picture:
+def id_cells(
+    ids: torch.Tensor, rows: Sequence[str], title: str, alt: str, vocab: Sequence[str] = ()
+) -> Picture:
     """Draw a padded batch of ids, (len(rows), T), as cells.
 
-    An id is a mere name. So no colour tells its size, only its kind: a word, <eos> or <pad>.
+    An id is a mere name. So no colour tells its size, only its kind: a word, <eos> or <pad>. With
+    `vocab` each word stands below its id.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -336,7 +339,10 @@ def id_cells(ids: torch.Tensor, rows: Sequence[str], title: str, alt: str) -> Pi
     )
     for i, row in enumerate(ids.tolist()):
         for t, word in enumerate(row):
-            axes.text(t + 0.5, i + 0.5, str(word), ha="center", va="center")
+            below = vocab and word not in (EOS, PAD)
+            axes.text(t + 0.5, i + (0.34 if below else 0.5), str(word), ha="center", va="center")
+            if below:
+                axes.text(t + 0.5, i + 0.7, vocab[word], ha="center", va="center", size="small")
     axes.set_xticks([t + 0.5 for t in range(T)], [str(t) for t in range(T)])
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
     axes.invert_yaxis()

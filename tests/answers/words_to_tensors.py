@@ -111,6 +111,21 @@ def encode_end_last(sentences, vocab):
     return F.pad(words, (0, 1), value=EOS)
 
 
+def encode_lower(sentences, vocab):
+    ids = {word: i for i, word in enumerate(vocab)}
+    return pad_rows([[ids.get(word.lower(), UNK) for word in s] + [EOS] for s in sentences])
+
+
+def encode_all_lower(sentences, vocab):
+    ids = {word.lower(): i for i, word in enumerate(vocab)}
+    return pad_rows([[ids.get(word.lower(), UNK) for word in s] + [EOS] for s in sentences])
+
+
+def encode_lower_without_end(sentences, vocab):
+    ids = {word: i for i, word in enumerate(vocab)}
+    return pad_rows([[ids.get(word.lower(), UNK) for word in s] for s in sentences])
+
+
 def encode_or_crash(sentences, vocab):
     return pad_rows([[vocab.index(word) for word in s] + [EOS] for s in sentences])
 
@@ -470,6 +485,7 @@ NAMED = {
         "unknown_as_pad": [encode_get_zero],
         "unknown_left_out": [encode_known_only],
         "eos_behind_padding": [encode_end_last],
+        "lower_cased": [encode_lower, encode_all_lower],
     },
     "cross_entropy": {
         "sign": [entropy_positive],
@@ -505,6 +521,7 @@ UNNAMED = {
         encode_as_lists,
         encode_in_place,
         encode_front_without_end,
+        encode_lower_without_end,
     ],
     "cross_entropy": [
         entropy_overflows,

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
+from lessons_lib.bahdanau_attention import AdditiveAttention
 from lessons_lib.kit import diagrams, figures
 
 LINE = "the animal did not cross the street because it was too tired"
@@ -30,7 +31,19 @@ NUMBERS = ["zwei", "vierzig", "fünfzig", "und", "tausend", "hundert"]
 LARGE = [torch.linspace(-3.123, 4.321, 16).reshape(4, 4) for _ in range(4)]
 LONG = ["three", "hundred", "thousand", "<eos>"]
 
+NOTES = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+# The hand calculation of lesson 2: scores .2383 1.7566 .2335, weights .1524 .6958 .1517.
+STEP = (torch.tensor([3.0, -1.0]), NOTES, torch.eye(2), torch.eye(2), torch.ones(2))
+ONE = [torch.ones(size) for size in ((1,), (1, 1), (1, 1), (1, 1), (1,))]
+
 PICTURES = {
+    "decoder_step": lambda: diagrams.decoder_step(
+        *STEP, ["forty", "two", "<eos>"], ["<bos>", "zwei"], "Title", "alt"
+    ),
+    "step of one": lambda: diagrams.decoder_step(*ONE, ["it"], ["<bos>", "es"], "Title", "alt"),
+    "step of four": lambda: diagrams.decoder_step(
+        LARGE[0][0], *LARGE[:3], LARGE[0][1], LONG, ["hundert", "tausend"], "Title", "alt"
+    ),
     "qkv": lambda: diagrams.qkv(*BY_HAND, ["cat", "mat", "it"], "Title", "alt", follow=2),
     "qkv of one": lambda: diagrams.qkv(*[torch.ones(1, 1)] * 4, ["it"], "Title", "alt"),
     "qkv of four": lambda: diagrams.qkv(*LARGE, LONG, "Title", "alt"),
@@ -165,6 +178,79 @@ def test_qkv_follows_only_rows_that_there_are():
         diagrams.qkv(*BY_HAND, ["cat", "mat", "it"], "Title", "alt", follow=3)
     with pytest.raises(TypeError, match="w_q must be a tensor, got list"):
         diagrams.qkv(torch.eye(1), [[1.0]], torch.eye(1), torch.eye(1), ["it"], "Title", "alt")
+
+
+def test_a_decoder_step_writes_the_numbers_of_the_attention():
+    attend = AdditiveAttention(d_query=2, d_key=2, d_a=2)
+    state, notes, w_a, u_a, v_a = STEP
+    for linear, weight in ((attend.w_a, w_a.T), (attend.u_a, u_a.T), (attend.v_a, v_a[None])):
+        linear.weight = torch.nn.Parameter(weight)
+    query, projected = state[None, None], attend.project(notes[None])
+    scores = attend.scores(query, projected[0])  # (1, 1, 3)
+    weights = attend.weights(query, projected)  # (1, 1, 3)
+    context = attend(query, projected)  # (1, 1, 2)
+    inside = (state + notes).tanh()  # (3, 2)
+    columns = [
+        numbers(notes[j], 0) * 2
+        + numbers(inside[j], 2)
+        + numbers(scores[..., j], 2)
+        + numbers(weights[..., j], 2)
+        for j in range(3)
+    ]
+    expected = [number for column in columns for number in column]
+    expected += numbers(context, 2) + numbers(state, 0) * 2
+    texts = words(drawn("decoder_step"))
+    assert [text for text in texts if text.lstrip("−")[0].isdigit()] == expected
+    assert columns[1][-2:] == ["1.76", "0.70"]
+
+
+def test_a_decoder_step_applies_its_weights_and_names_what_it_draws():
+    state, notes, w_a, u_a, v_a = STEP
+    tokens, written_words = ["forty", "two", "<eos>"], ["<bos>", "zwei"]
+    picture = diagrams.decoder_step(
+        state, notes, 2 * w_a, 3 * u_a, -v_a, tokens, written_words, "Title", "alt"
+    )
+    scores = -(2 * state + 3 * notes).tanh().sum(dim=1)  # (3,)
+    texts = words(picture)
+    for number in ["6", "−2", *numbers(scores, 2), *numbers(scores.softmax(dim=0), 2)]:
+        assert number in texts
+    for name in (*tokens, "word before: <bos>", "zwei", "GRU", "logits", "softmax"):
+        assert texts.count(name) == 1
+
+
+def test_a_decoder_step_draws_heavier_weights_thicker():
+    lines = drawn("decoder_step").figure.axes[0].get_lines()
+    widths = [line.get_linewidth() for line in lines if line.get_color() == figures.PURPLE]
+    weights = (STEP[0] + NOTES).tanh().sum(dim=1).softmax(dim=0)  # (3,)
+    assert widths == pytest.approx((1 + 9 * weights).tolist())
+
+
+@pytest.mark.parametrize(
+    "place, size, message",
+    [
+        (0, (2, 1), r"state must have shape \(d_query,\).*got \(2, 1\)"),
+        (1, (2, 2), r"annotations must have shape \(3, d_key\).*got \(2, 2\)"),
+        (2, (3, 2), r"w_a must have shape \(2, d_a\).*got \(3, 2\)"),
+        (3, (2, 3), r"u_a must have shape \(2, 2\).*got \(2, 3\)"),
+        (4, (3,), r"v_a must have shape \(2,\).*got \(3,\)"),
+        (1, (3, 5), r"u_a must have shape \(5, 2\)"),
+    ],
+)
+def test_a_decoder_step_names_shapes_that_do_not_fit(place, size, message):
+    given = [*STEP[:place], torch.zeros(size), *STEP[place + 1 :]]
+    with pytest.raises(ValueError, match=message):
+        diagrams.decoder_step(*given, ["a", "b", "c"], ["d", "e"], "Title", "alt")
+
+
+def test_a_decoder_step_names_what_else_it_cannot_draw():
+    five = [torch.zeros(size) for size in ((5,), (5, 5), (5, 5), (5, 5), (5,))]
+    with pytest.raises(ValueError, match="each size of annotations must be at most 4, got 5"):
+        diagrams.decoder_step(*five, list("abcde"), ["d", "e"], "Title", "alt")
+    for not_two in ["zwei"], "ab":
+        with pytest.raises(ValueError, match="written must be two words, before and now, got"):
+            diagrams.decoder_step(*STEP, ["a", "b", "c"], not_two, "Title", "alt")
+    with pytest.raises(TypeError, match="state must be a tensor, got list"):
+        diagrams.decoder_step([3, -1], *STEP[1:], ["a", "b", "c"], ["d", "e"], "Title", "alt")
 
 
 def test_arcs_are_as_wide_as_their_weights_and_write_those_that_count():

@@ -139,6 +139,12 @@ def test_cells_of_ids_are_coloured_by_kind_and_not_by_size():
     assert legend == ["a word", "<eos>", "<pad>"]
 
 
+def test_cells_of_ids_hold_their_words_too():
+    vocab = ["<pad>", "<bos>", "<eos>", "<unk>", "zero", "one"]
+    axes = figures.id_cells(torch.tensor([[5, 4, 2, 0]]), ["a"], "t", "alt", vocab).figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["5", "one", "4", "zero", "2", "0"]
+
+
 def test_groups_of_bars_are_named_once_in_their_middle():
     values = {("g", "a"): 0.1, ("g", "b"): 0.2, ("h", "a"): 0.3}
     axes = figures.bars(values, "t", "y", "alt", highlight=[("h", "a")]).figure.axes[0]

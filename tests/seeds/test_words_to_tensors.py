@@ -6,12 +6,14 @@ from math import log
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lessons_lib.checks.words_to_tensors import count_pair_by_pair
 from lessons_lib.kit.metrics import exact_match
+from lessons_lib.kit.numbers import read_number
 from lessons_lib.kit.tasks import number_words
-from lessons_lib.kit.training import token_loss, train
-from lessons_lib.kit.vocabulary import BOS, EOS
+from lessons_lib.kit.training import token_loss
+from lessons_lib.kit.vocabulary import BOS, EOS, PAD
 
 pytestmark = pytest.mark.seeds
 each_seed = pytest.mark.parametrize("seed", range(3))
@@ -31,10 +33,23 @@ class Bigram(nn.Module):
 
 @functools.cache
 def trained(seed):
-    """The task, the trained model and its losses."""
+    """The task, the model trained by the lesson's loop, and its losses."""
     task = number_words("de", seed=seed)
     model = Bigram(len(task.tgt_vocab))
-    return task, model, train(model, task, steps=200, lr=0.1, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 200)
+    losses = []
+    for _ in range(200):
+        tgt = task.train[1][torch.randint(8000, (64,), generator=generator)]  # (B, T_tgt)
+        logits, labels = model(None, tgt[:, :-1]), tgt[:, 1:]  # (B, T, V), (B, T)
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=PAD)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        slower.step()
+        losses.append(loss.item())
+    return task, model, losses
 
 
 def held_out_loss(table, task):
@@ -56,6 +71,26 @@ def test_tens_follow_und(seed):
     tens = [i for i, word in enumerate(task.tgt_vocab) if word.endswith(("zig", "ßig"))]
     assert len(tens) == 8
     assert p_next[task.tgt_vocab.index("und"), tens].sum() > 0.95
+
+
+@each_seed
+def test_short_sentences_are_numbers(seed):
+    task, model, _ = trained(seed)
+    p_next = model.table.weight.detach().softmax(dim=-1)  # (V, V)
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.full((10_000, 1), BOS)  # (N, 1)
+    for _ in range(40):
+        p = p_next[ids[:, -1]]  # (N, V)
+        ids = torch.cat([ids, torch.multinomial(p, 1, generator=generator)], dim=1)
+    drawn = [task.decode(row).split() for row in ids]
+
+    def share(low, high):
+        lengths = [words for words in drawn if low <= len(words) <= high]
+        return sum(read_number(words, "de") is not None for words in lengths) / len(lengths)
+
+    assert share(1, 4) > 0.85
+    assert 0.4 < share(5, 12) < 0.6
+    assert share(13, 40) < 0.05
 
 
 @each_seed
