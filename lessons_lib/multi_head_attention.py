@@ -83,7 +83,7 @@ class MultiHeadAttention(nn.Module):
         return split_heads(key, self.n_heads), split_heads(value, self.n_heads)
 
     def per_head(self, query, projected):
-        """What the heads compare: query (B, T_q, d_model) → query, key, value (B, H, T, d_k) each.
+        """What the heads compare: query (B, T_q, d_model) → query, key, value (B, H, T, d_k).
 
         Where T_k is larger than T_q, the queries stand at the last T_q of the T_k positions.
         """

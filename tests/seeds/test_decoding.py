@@ -146,21 +146,32 @@ def test_most_real_numbers_are_new(seed):
         assert sum(text not in seen for text in real) > 0.8 * len(real)
 
 
-@SEEDS
-def test_counting_writes_fewer_numbers(seed):
-    follows = defaultdict(list)  # the last three words → every word that has followed them
+def counted(seed, n_back):
+    """1,000 texts, drawn by counting which word followed which n_back."""
+    follows = defaultdict(list)
     for row in TASK.train[1]:
-        words = ["", "", "", *TASK.decode(row).split(), "."]
-        for t in range(3, len(words)):
-            follows[tuple(words[t - 3 : t])].append(words[t])
-    rng, n_real = random.Random(seed), 0
+        words = [""] * n_back + [*TASK.decode(row).split(), "."]
+        for t in range(n_back, len(words)):
+            follows[tuple(words[t - n_back : t])].append(words[t])
+    rng = random.Random(seed)
     for _ in range(1000):
-        words = ["", "", ""]
+        words = [""] * n_back
         while words[-1] != ".":
-            words.append(rng.choice(follows[tuple(words[-3:])]))
-        n_real += read_number(words[3:-1], "de") is not None
-    assert 0.6 < n_real / 1000 < 0.7
-    assert n_real / 1000 < len(written(seed, 1.0)[1]) / 1000 - 0.2
+            words.append(rng.choice(follows[tuple(words[-n_back:])]))
+        yield " ".join(words[n_back:-1])
+
+
+@SEEDS
+def test_counting_copies_more(seed):
+    seen = {TASK.decode(row) for row in TASK.train[1]}
+    for n_back, low, high in ((3, 0.6, 0.7), (6, 0.98, 1.0)):
+        texts = counted(seed, n_back)
+        real = [text for text in texts if read_number(text.split(), "de") is not None]
+        assert low <= len(real) / 1000 <= high
+        new = sum(text not in seen for text in real) / len(real)
+        ours = written(seed, 1.0)[1]
+        assert 0.6 < new < 0.75 < 0.85 < sum(text not in seen for text in ours) / len(ours)
+    assert len(ours) > 880
 
 
 @SEEDS
@@ -179,6 +190,8 @@ def test_hot_numbers_are_short(seed):
 def test_top_p_keeps_numbers_and_variety(seed):
     texts, real = written(seed, 1.0, 0.9)
     assert len(real) > 980 and len(real) > len(written(seed, 1.0)[1])
-    assert len(set(texts)) > 900
+    assert len(set(texts)) > 900 and len(set(written(seed, 0.5)[0])) > 900
+    hot = len(written(seed, 2.0, 0.9)[1])
+    assert len(written(seed, 2.0)[1]) + 100 < hot < 700
     nothing = torch.full((10, 1), EOS)
     assert len({TASK.decode(row) for row in greedy_decode(gpt(seed), nothing)}) == 1
