@@ -36,11 +36,17 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)  # (B, T, H, d) → (B, T, H·d)
 
 
-def for_all_heads(mask: torch.Tensor | None) -> torch.Tensor | None:
+def for_all_heads(mask: torch.Tensor | None, query, key) -> torch.Tensor | None:
     """Insert the axis of the heads: mask (B, T_q or 1, T_k) → (B, 1, T_q or 1, T_k).
 
-    A mask (T_q, T_k), and none at all, fit the scores (B, H, T_q, T_k) as they are.
+    A mask (T_q, T_k), and none at all, fit the scores (B, H, T_q, T_k) as they are. `query` and
+    `key` (B, H, T, d_k) say what the mask must fit.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if it is none of (T_q, T_k), (B, 1, T_k) and (B, T_q, T_k).
     """
+    check_layer_mask("mask", mask, query, key)
     if mask is None or mask.dim() == 2:
         return mask
     return mask[:, None]  # (B, 1, T_q or 1, T_k): the same for all heads
@@ -97,16 +103,14 @@ class MultiHeadAttention(nn.Module):
     def weights(self, query, projected, mask=None):
         """Who attends to whom, head by head: query (B, T_q, d_model) → (B, H, T_q, T_k)."""
         query, key, _ = self.per_head(query, projected)  # (B, H, T, d_k) each
-        check_layer_mask("mask", mask, query, key)
-        return masked_softmax(self.scores(query, key), for_all_heads(mask))  # (B, H, T_q, T_k)
+        return masked_softmax(self.scores(query, key), for_all_heads(mask, query, key))
 
     def forward(self, query, projected, mask=None):
         """query (B, T_q, d_model) → (B, T_q, d_model)."""
         query, key, value = self.per_head(query, projected)  # (B, H, T, d_k) each
-        check_layer_mask("mask", mask, query, key)
+        mask = for_all_heads(mask, query, key)
         if type(self).scores is MultiHeadAttention.scores:
             context = fused_attention(query, key, value, mask)  # (B, H, T_q, d_k)
         else:  # a subclass has scores of its own
-            weights = masked_softmax(self.scores(query, key), for_all_heads(mask))
-            context = weights @ value  # (B, H, T_q, d_k)
+            context = masked_softmax(self.scores(query, key), mask) @ value  # (B, H, T_q, d_k)
         return self.w_o(merge_heads(context))  # (B, T_q, d_model)
