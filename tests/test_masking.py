@@ -184,7 +184,7 @@ def test_converted_masks_give_multihead_attention_the_same_weights(convert):
     assert torch.allclose(out, theirs.out_proj(ours(x, projected, both)), atol=1e-6)
 
 
-def test_multihead_attention_without_weights_hides_a_mask_upside_down():
+def test_multihead_attention_without_weights_hides_an_inverted_mask():
     """The lesson's first patient: no NaN in output or gradient, if no weights are asked for."""
     torch.manual_seed(0)
     layer, x = nn.MultiheadAttention(8, 1, batch_first=True), torch.randn(2, 5, 8)

@@ -527,6 +527,8 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
         [f"{letter}{i + 1}" for i in range(T)] for letter in ("w", "w", "p", "a")
     )
     padded[real:] = ["pad"] * (T - real)
+    front = T - real  # the pads of a sentence that is padded in front
+    fronted = ["pad"] * front + words[:real]
     prompted[given:] = [f"w{i + 1}" for i in range(T - given)]
     packed[first:] = [f"b{i + 1}" for i in range(T - first)]
     masks = {
@@ -538,10 +540,10 @@ def _masks(T: int) -> dict[str, tuple[torch.Tensor, list[str], str, str]]:
             "where lengths differ",
         ),
         "causal and padding": (
-            causal & (key < real),
-            padded,
+            causal & (key >= front),
+            fronted,
             "the real words up to itself",
-            "in batched fine-tuning",
+            "to write in batches",
         ),
         "prefix": (
             causal | (key < given),

@@ -314,7 +314,7 @@ def test_the_masks_of_the_card_are_the_masks():
     expected = {
         "causal": lambda i, j: j <= i,
         "padding": lambda i, j: j < 4,
-        "causal and padding": lambda i, j: j <= i and j < 4,
+        "causal and padding": lambda i, j: 2 <= j <= i,
         "prefix": lambda i, j: j <= i or j < 3,
         "sliding window": lambda i, j: i - 2 <= j <= i,
         "packed documents": lambda i, j: j <= i and (i < 4) == (j < 4),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lessons_lib.bahdanau_attention import AdditiveAttention, AttentionEncoderDecoder, alignment
 from lessons_lib.decoding import greedy_decode
+from lessons_lib.kit.batches import bucketed_batches
 from lessons_lib.kit.metrics import exact_match
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.kit.sequences import reverse_letters
@@ -34,7 +35,7 @@ class Reverser(nn.Module):
         self.causal = causal
 
     def embedded(self, ids, first=0):
-        positions = torch.arange(first, first + ids.shape[1])  # (T,)
+        positions = torch.arange(first, first + ids.shape[1], device=ids.device)  # (T,)
         return self.embed(ids) + self.position(positions)  # (B, T, d_model)
 
     def mask(self, T):
@@ -77,6 +78,27 @@ class Cured(Stutterer):
 
     def first(self, x):
         return x.shape[1]
+
+
+class OnlyInTraining(Reverser):
+    """The third author's model: causal in training, without a mask in evaluation."""
+
+    def mask(self, T):
+        return causal_mask(T) if self.training else None
+
+
+class TwoLayers(OnlyInTraining):
+    """The same, with self-attention twice."""
+
+    def __init__(self, n_words, n_positions, causal, d_model=64):
+        super().__init__(n_words, n_positions, causal, d_model)
+        self.second = SelfAttention(d_model, d_model, d_model)
+
+    def predict(self, ids):
+        x = self.embedded(ids)  # (B, T, d_model)
+        for attend in (self.attend, self.second):
+            x = x + attend(x, attend.project(x), self.mask(ids.shape[1]))
+        return self.to_logits(x)  # (B, T, V)
 
 
 class Unmasked(AdditiveAttention):
@@ -153,6 +175,31 @@ def test_answer_or_mirror(seed):
 
 
 @each_seed
+def test_third_author(seed):
+    """Without its mask one layer writes the same; two layers write worse, at a higher loss."""
+    task = reverse_letters(length=8, seed=seed)
+    src, tgt = task.test
+    tgt_in, labels = teacher_forcing(tgt)
+    for kind in (OnlyInTraining, TwoLayers):
+        seed_everything(seed)
+        model = kind(len(task.src_vocab), 18, causal=True)
+        train(model, task, steps=200, lr=1e-2)
+        losses, written = [], []
+        for training in (True, False):
+            model.train(training)
+            with torch.no_grad():
+                losses.append(token_loss(model(src, tgt_in), labels))
+            written.append(greedy_decode(model, src, max_steps=9))
+        with_mask, without = (exact_match(each, tgt).float().mean() for each in written)
+        assert with_mask > 0.98
+        if kind is OnlyInTraining:
+            assert torch.equal(*written)
+        else:
+            assert without < with_mask - 0.01
+            assert losses[1] > 10 * losses[0]
+
+
+@each_seed
 def test_it_stutters(seed):
     task, honest, _ = reversers(seed)
     src, tgt = task.test
@@ -191,6 +238,28 @@ def test_many_small_weights_add_up(seed):
     assert 0.01 < pad[0] < 0.8 * word[0]
     assert pad[0] > pad[1] > pad[2] and pad[2] < 0.025
     assert together[0] < 0.06 and together[2] > 0.3
+
+
+@each_seed
+def test_learned_in_part(seed):
+    """Untrained, a PAD gets a word's weight; trained, less, but not nothing: it met few of them."""
+    numbers, _, (trained, _) = translators(seed)
+    src, tgt = numbers.test
+    tgt_in, labels = teacher_forcing(tgt)
+    seed_everything(seed)
+    sizes = len(numbers.src_vocab), len(numbers.tgt_vocab), 48, 64
+    untrained = AttentionEncoderDecoder(*sizes, attend=Unmasked(64, 64, 21)).eval()
+    asks = (labels != PAD)[:, :, None]  # (500, T, 1)
+    word, pad = [], []
+    for model in (untrained, trained):
+        weights = alignment(model, src, tgt_in)  # (500, T, T_src)
+        word.append(weights[asks & (src != PAD)[:, None]].mean())
+        pad.append(weights[asks & (src == PAD)[:, None]].mean())
+    assert abs(pad[0] / word[0] - 1) < 0.1
+    assert 0.01 < pad[1] < 0.8 * pad[0]
+    batches = bucketed_batches(*numbers.train)
+    met = [(next(batches)[0] == PAD).sum(dim=1).float().mean() for _ in range(150)]
+    assert sum(met) / 150 < 0.1 < (src == PAD).sum(dim=1).float().mean()
 
 
 @each_seed
