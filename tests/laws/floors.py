@@ -3,10 +3,10 @@
 import ast
 from pathlib import Path
 
-from tests.laws.project import modules
+from tests.laws.project import lessons, modules
 
 # Ground up. The modules of `kit`, of `learner` and of `checks` may import each other.
-FLOORS = (
+_PART_ONE = (
     {"kit"},
     {"masking", "positional_encoding"},
     {"self_attention"},
@@ -15,37 +15,42 @@ FLOORS = (
     {"bahdanau_attention"},
     {"multi_head_attention"},
     {"transformer"},
-    {"learner"},
-    {"checks"},
-    {"__main__"},
 )
+_TOP = ({"learner"}, {"checks"}, {"__main__"})
 _ROOMS_OF_MANY = ("kit", "learner", "checks")
 _ABOVE_THE_LIBRARY = {"course", "conftest", "tests", "tools"}
 
 
 def violations(root: Path) -> list[str]:
-    library = modules(root)
+    library, floors = modules(root), _floors(root)
     found = [
-        f"{name} stands on no floor: the floors are named in tests/laws/floors.py"
+        f"{name} stands on no floor: it is no lesson's module, nor named in tests/laws/floors.py"
         for name in library
-        if name != "lessons_lib" and _floor(name) is None
+        if name != "lessons_lib" and _floor(name, floors) is None
     ]
     graph: dict[str, set[str]] = {}
     for name, tree in library.items():
         graph[name] = set()
         for line, target in _imports(name, tree, library):
             graph[name].add(target)
-            if fault := _fault(name, target, library):
+            if fault := _fault(name, target, library, floors):
                 found.append(f"{name} line {line}: imports {target}, {fault}")
     return found + _cycles(graph)
 
 
-def _floor(module: str) -> int | None:
+def _floors(root: Path) -> list[set[str]]:
+    """Part I as it is built; then one floor for each later lesson, in their order."""
+    built = set().union(*_PART_ONE)
+    stems = [path.stem.partition("_")[2] for path in lessons(root)]
+    return [*_PART_ONE, *({stem} for stem in stems if stem not in built), *_TOP]
+
+
+def _floor(module: str, floors: list[set[str]]) -> int | None:
     room = module.split(".")[1] if "." in module else None
-    return next((n for n, floor in enumerate(FLOORS) if room in floor), None)
+    return next((n for n, floor in enumerate(floors) if room in floor), None)
 
 
-def _fault(name: str, target: str, library: dict) -> str:
+def _fault(name: str, target: str, library: dict, floors: list[set[str]]) -> str:
     """What is wrong with `name` importing `target`; empty if nothing is."""
     if target.split(".")[0] in _ABOVE_THE_LIBRARY:
         return "which is no part of the library: move what is needed into the library"
@@ -53,7 +58,7 @@ def _fault(name: str, target: str, library: dict) -> str:
         return "which does not exist: name a module of the library"
     if target == "lessons_lib":
         return "which holds nothing: name the module that is meant"
-    own, other = _floor(name), _floor(target)
+    own, other = _floor(name, floors), _floor(target, floors)
     if own is None or other is None or other < own:
         return ""
     if own == other and name.split(".")[1] in _ROOMS_OF_MANY:

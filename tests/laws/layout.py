@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.laws.project import CONCEPT_MODULES, all_cells, files, lessons, shown, texts
+from tests.laws.project import all_cells, files, lessons, shown, texts
 
 TOP_LEVEL = {
     *("notebooks", "lessons_lib", "exercises", "solutions", "tests", "tools", ".ci", ".github"),
@@ -34,7 +34,7 @@ def _top_level(root: Path) -> Iterator[str]:
 
 
 def _stems(root: Path) -> Iterator[str]:
-    """Every lesson has exercises; one that builds a concept module has it, and tests of it."""
+    """Every lesson has exercises; every one but the first, a module of its own, and its tests."""
     for path in lessons(root):
         number, _, stem = path.stem.partition("_")
         if not re.fullmatch(r"\d\d", number):
@@ -45,7 +45,7 @@ def _stems(root: Path) -> Iterator[str]:
             f"solutions/{path.name}",
             f"lessons_lib/checks/{stem}.py",
         ]
-        if stem in CONCEPT_MODULES:
+        if number != "00":
             rooms += [f"lessons_lib/{stem}.py", f"tests/test_{stem}.py"]
         for room in rooms:
             if not (root / room).is_file():

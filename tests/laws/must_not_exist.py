@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.laws.project import (
-    CONCEPT_MODULES,
     all_cells,
     cells,
+    concept_modules,
     definitions,
     lessons,
     modules,
@@ -103,7 +103,7 @@ def _config_dictionaries(root: Path) -> Iterator[str]:
 def _stashed_state(root: Path) -> Iterator[str]:
     """Only `__init__` of a concept stores on `self`; attention weights are returned, not kept."""
     library = modules(root)
-    for module in CONCEPT_MODULES:
+    for module in concept_modules(library):
         for function in ast.walk(library.get(f"lessons_lib.{module}", ast.parse(""))):
             if not isinstance(function, ast.FunctionDef) or function.name == "__init__":
                 continue

@@ -18,17 +18,8 @@ from tools.execute import course_notebooks, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The eight modules whose public names are concepts; every one of them is built in a lesson.
-CONCEPT_MODULES = (
-    "masking",
-    "positional_encoding",
-    "self_attention",
-    "decoding",
-    "rnn_bottleneck",
-    "bahdanau_attention",
-    "multi_head_attention",
-    "transformer",
-)
+# The rooms of the library whose public names are no concepts.
+_NO_CONCEPTS = {"lessons_lib", "kit", "learner", "checks", "__main__"}
 
 # Used where there is no git to say what is ignored.
 _NOT_PROJECT = {"__pycache__", "work", "build", "dist"}
@@ -128,6 +119,15 @@ def modules(root: Path) -> dict[str, ast.Module]:
         name = ".".join(part for part in parts if part != "__init__")
         found[name] = ast.parse(path.read_text(encoding="utf-8"))
     return found
+
+
+def concept_modules(library: dict[str, ast.Module]) -> list[str]:
+    """The modules whose public names are concepts, each of which some lesson builds.
+
+    All of the library's, that is, but the kit, what serves the learner, and the checks.
+    """
+    tops = dict.fromkeys(name.removeprefix("lessons_lib.").split(".")[0] for name in library)
+    return [name for name in tops if name not in _NO_CONCEPTS]
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.laws.floors import violations
-from tests.laws.planted import none, only, plant
+from tests.laws.planted import none, only, plant, plant_notebook
 from tests.laws.project import ROOT
 
 SOUND = {
@@ -50,6 +50,20 @@ def test_import_from_a_higher_floor_out_of_a_package(tmp_path):
     line = "from ..masking import mask\n"
     root = plant(tmp_path, SOUND | {"lessons_lib/kit/seeding.py": line})
     only(violations(root), "lessons_lib.kit.seeding", "lessons_lib.masking", "a floor above it")
+
+
+@pytest.mark.parametrize("name, fault", [("llama", False), ("gpt", True)])
+def test_later_lessons_stand_in_their_order(tmp_path, name, fault):
+    """Their floors follow the notebooks; 11 must not import from 12."""
+    other = {"gpt": "llama", "llama": "gpt"}[name]
+    modules = {f"lessons_lib/{name}.py": f"from lessons_lib.{other} import x\n"}
+    root = plant(tmp_path, SOUND | {f"lessons_lib/{other}.py": "x = 1\n"} | modules)
+    for lesson in ("11_gpt", "12_llama"):
+        plant_notebook(root, f"notebooks/{lesson}.ipynb", "x = 1")
+    if fault:
+        only(violations(root), "lessons_lib.gpt", "lessons_lib.llama", "a floor above it")
+    else:
+        none(violations(root))
 
 
 def test_import_from_the_same_floor(tmp_path):

@@ -12,7 +12,7 @@ import tokenize
 from itertools import zip_longest
 from pathlib import Path
 
-from tests.laws.project import CONCEPT_MODULES, Cell, cells, definitions, lessons, modules
+from tests.laws.project import Cell, cells, concept_modules, definitions, lessons, modules
 
 MARK = re.compile(r"^# twin: lessons_lib\.([a-z_][\w.]*)\.(\w+)$", re.MULTILINE)
 _LIKE_A_MARK = re.compile(r"^[ \t]*#+[ \t]*twin\b.*$", re.MULTILINE | re.IGNORECASE)
@@ -22,7 +22,7 @@ def violations(root: Path) -> list[str]:
     library = modules(root)
     concepts = [
         (module, name)
-        for module in CONCEPT_MODULES
+        for module in concept_modules(library)
         for name in definitions(library.get(f"lessons_lib.{module}", ast.parse("")))
         if not name.startswith("_")
     ]
@@ -32,7 +32,7 @@ def violations(root: Path) -> list[str]:
             if cell.is_code:
                 marks = MARK.findall(cell.source)
                 found += _malformed_marks(cell)
-                found += _unbuilt_imports(cell, built)
+                found += _unbuilt_imports(cell, built, concept_modules(library))
                 found += _redefinitions(cell, marks, {name for _, name in concepts})
                 found += _differences(root, cell, marks, library)
                 built.update(marks)
@@ -51,19 +51,19 @@ def _malformed_marks(cell: Cell) -> list[str]:
     ]
 
 
-def _unbuilt_imports(cell: Cell, built: set[tuple[str, str]]) -> list[str]:
+def _unbuilt_imports(cell: Cell, built: set[tuple[str, str]], concepts: list[str]) -> list[str]:
     """Imports of concepts that neither an earlier cell nor an earlier lesson has built."""
     wanted, whole = [], []
     for node in ast.walk(cell.tree):
         match node:
             case ast.ImportFrom(module="lessons_lib", names=names):
-                whole += [alias.name for alias in names if alias.name in CONCEPT_MODULES]
+                whole += [alias.name for alias in names if alias.name in concepts]
             case ast.ImportFrom(module=str(module), names=names):
                 module = module.removeprefix("lessons_lib.")
-                wanted += [(module, alias.name) for alias in names if module in CONCEPT_MODULES]
+                wanted += [(module, alias.name) for alias in names if module in concepts]
             case ast.Import(names=names):
                 imported = [alias.name.removeprefix("lessons_lib.") for alias in names]
-                whole += [name for name in imported if name in CONCEPT_MODULES]
+                whole += [name for name in imported if name in concepts]
     return [
         f"{cell.where}: imports the whole of lessons_lib.{module}: import its names, one by one"
         for module in whole
@@ -185,7 +185,7 @@ def _first_difference(theirs: list[str], ours: list[str]) -> str:
 def _long_checks(library: dict[str, ast.Module]) -> list[str]:
     """Argument checks in concepts that are more than one-line calls into the kit."""
     found = []
-    for module in CONCEPT_MODULES:
+    for module in concept_modules(library):
         tree = library.get(f"lessons_lib.{module}", ast.parse(""))
         checks = {
             alias.asname or alias.name
