@@ -78,11 +78,11 @@ def word_path(
         _cell(axes, x["logits"], y, f"{logits[row].item():.1f}", colour)
         start, share = x["probabilities"] - 0.5, p[row].item()
         axes.barh(y, 1.1 * share, left=start, height=0.75 * ROW, color=colour)
-        axes.text(start + 1.1 * share + 0.1, y, f"{share:.2f}", va="center", fontsize=12)
+        axes.text(start + 1.1 * share + 0.1, y, f"{share:.3f}", va="center", fontsize=12)
     _cell(axes, x["loss"], height, f"{loss:.2f}", RED)
 
     scores = ", ".join(
-        f"{name} {z:.1f} → p {share:.2f}"
+        f"{name} {z:.1f} → p {share:.3f}"
         for name, z, share in zip(words, logits.tolist(), p.tolist(), strict=True)
     )
     numbers = ", ".join(f"{value:.1f}" for value in vector.tolist())

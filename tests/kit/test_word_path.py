@@ -26,7 +26,7 @@ def test_it_shows_itself_and_is_the_same_bytes_each_time():
 
 def test_its_numbers_are_those_of_the_arguments():
     p = torch.tensor([1.0, 2.0, 0.0]).softmax(dim=0).tolist()
-    for number in ("0", "2.0", "1.0", *(f"{share:.2f}" for share in p), f"{-math.log(p[2]):.2f}"):
+    for number in ("0", "2.0", "1.0", *(f"{share:.3f}" for share in p), f"{-math.log(p[2]):.2f}"):
         assert number in drawn()
 
 
@@ -38,7 +38,7 @@ def test_it_names_every_column_and_its_shape():
 def test_the_alt_text_tells_the_same():
     assert picture().alt == (
         "The word two has id 0 and the vector (2.0, 0.0). The model gives logits, softmax "
-        "probabilities: two 1.0 → p 0.24, forty 2.0 → p 0.67, hundred 0.0 → p 0.09. "
+        "probabilities: two 1.0 → p 0.245, forty 2.0 → p 0.665, hundred 0.0 → p 0.090. "
         "Right is hundred, so the loss is 2.41."
     )
 
