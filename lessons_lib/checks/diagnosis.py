@@ -27,6 +27,7 @@ PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 # How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
 # truth values, which often agree by chance.
 ENOUGH = 3
+INFINITE = "log(0), where a small p was rounded to 0; an e^x too large; a division by 0"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Trial:
             place = column[0] if column else 0
             ids = [f"{name} {ids_around(table[row].tolist(), place)}" for name, table in tables]
             rows += ((f"row {row}", readable(" | ".join(ids))),)
+        if (wrong & (got == torch.inf) & expected.isfinite()).any():
+            rows += (("look for", INFINITE),)
         return self.facts(*rows)
 
 
@@ -231,7 +234,12 @@ def not_repeatable(trial: Trial) -> Finding | None:
         return None
     return Finding(
         "Called twice with the same input, your function answers differently.",
-        trial.facts(("look for", "random numbers, or something kept between calls")),
+        trial.facts(
+            (
+                "look for",
+                "random numbers, something kept between calls, or a fit (lstsq) to a table",
+            )
+        ),
         nameable=False,
     )
 

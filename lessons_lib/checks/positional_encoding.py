@@ -16,7 +16,7 @@ def speeds(d_model, exponent=lambda i: 2 * i):
     return torch.tensor([10000.0 ** (-exponent(i) / d_model) for i in range(d_model // 2)])
 
 
-def right_for_large(slug, sentence, oracle, returned, args, tolerance=1e-2):
+def right_for_large(slug, sentence, oracle, returned, args, tolerance=1e-2, advice=()):
     """A law for a large table or matrix. Large angles need a tolerance: float32 rounds them."""
 
     def counterexample(answer):
@@ -25,7 +25,9 @@ def right_for_large(slug, sentence, oracle, returned, args, tolerance=1e-2):
             shapes = (("expected", str(tuple(expected.shape))), ("got", str(tuple(got.shape))))
             return (("where", f"shape of {returned}"), *shapes)
         wrong = ~torch.isclose(got, expected, rtol=0, atol=tolerance)  # NaN is wrong
-        return first_difference(returned, wrong, got, expected) if wrong.any() else None
+        if not wrong.any():
+            return None
+        return (*first_difference(returned, wrong, got, expected), *advice)
 
     names = signature(oracle).parameters
     idea = ", ".join(f"{name} {value}" for name, value in zip(names, args, strict=True))
@@ -190,14 +192,21 @@ shift_matrix = Exercise(
     cases=(
         Case("one clock, one step", (1, 2)),
         Case("two clocks, one step", (1, 4)),
-        Case("three steps", (3, 6)),
-        Case("three steps back", (-3, 6)),
+        Case("three steps", (3, 4)),
+        Case("three steps back", (-3, 4)),
         Case("no step", (0, 4)),
-        Case("two steps back", (-2, 8)),
-        Case("as many steps as columns", (6, 6)),
+        Case("two steps back", (-2, 2)),
+        Case("as many steps as columns", (4, 4)),
         Case("a hundred steps", (100, 4)),
     ),
     properties=(
+        right_for_large(
+            "three_clocks",
+            "Your matrix is right for one clock and for two, but not for three.",
+            two_corners,
+            "matrix",
+            (3, 6),
+        ),
         right_for_large(
             "slow_clocks",
             "Your matrix is right for a few clocks, but not for 64, most of them slow.",
@@ -205,6 +214,9 @@ shift_matrix = Exercise(
             "matrix",
             (5, 128),
             tolerance=1e-5,
+            advice=(
+                ("look for", "a fit to a table: rounding spoils it. Write it from the angles"),
+            ),
         ),
         right_for_large(
             "many_steps",
@@ -354,7 +366,10 @@ rope = Exercise(
         Case("B, T_q, T_k and d are 4", case_of_three(12, 4, 4, 4, 4, 1)),
         Case("17 sentences, eight clocks", case_of_three(44, 17, 2, 3, 16, 2)),
         Case("scores of 7,000 and of -7,000", case_of_three(36, 2, 4, 3, 4, 2, scale=80.0)),
+        Case("queries before all keys: from position -4", case_of_three(48, 2, 2, 3, 4, -4)),
+        Case("queries from position -1 on, among the keys", case_of_three(52, 2, 4, 3, 6, -1)),
         Case("far behind the last key: position 5,200", case_of_three(18, 1, 2, 3, 2, 5200)),
+        Case("far before the first key: position -5,200", case_of_three(56, 1, 3, 2, 2, -5200)),
     ),
     properties=(
         same_gradient(
@@ -400,6 +415,16 @@ rope = Exercise(
             roped(start=lambda query, key, first: max(0, key.shape[1] - query.shape[1])),
         ),
         Misconception(
+            "never_before",
+            "For a negative `first` your queries start at 0, not before the keys.",
+            roped(start=lambda query, key, first: max(0, first)),
+        ),
+        Misconception(
+            "no_sign",
+            "For a negative `first` your queries start at -first, after the first key.",
+            roped(start=lambda query, key, first: abs(first)),
+        ),
+        Misconception(
             "behind_the_keys",
             "Your queries stand after the last key; the first stands at `first`.",
             roped(start=lambda query, key, first: key.shape[1]),
@@ -419,9 +444,10 @@ rope = Exercise(
         "Where does each query stand, and where each key? What is compared, and what is fetched?",
         "Key number n stands at position n, query number m at first + m. Turn both, take the scores"
         " as always, and leave the values alone.",
-        "The lesson's rotate starts at position 0. Put `first` rows in front before you rotate, and"
-        " cut them off after; or write it anew with positions torch.arange(first, first + T_q)."
-        " Then softmax(q @ k.mT / sqrt(d)) @ value.",
+        "rotate(query, first) starts at `first`, but knows no position before 0. Only the distance"
+        " counts: where `first` is negative, move both by -first, so that the queries start at 0"
+        " and the keys at -first. Or write the turning anew, with positions"
+        " torch.arange(first, first + T_q). Then softmax(q @ k.mT / sqrt(d)) @ value.",
     ),
 )
 

@@ -132,11 +132,11 @@ layer_norm = Exercise(
         Case("one vector", one_vector),
         Case("another vector, scaled and shifted", scaled_and_shifted),
         Case("two vectors", (torch.tensor([[1.0, 2.0, 6.0], [3.0, -7.0, 1.0]]), *one_vector[1:])),
-        Case("sentences of vectors", norm_batch),
         Case(
             "numbers so small that eps counts",
             (torch.tensor([[0.001, 0.002, 0.006]]), *one_vector[1:]),
         ),
+        Case("sentences of vectors", norm_batch),
         Case("another eps", (*scaled_and_shifted, 0.5)),
         Case("a vector whose numbers are all 2", equal_numbers),
         Case(
@@ -361,8 +361,8 @@ residual_keeps = Property(
 pre_norm_residual = Exercise(
     id="pre_norm_residual",
     lesson=7,
-    signature="pre_norm_residual(x (…, d), norm, f) → x (…, d)",
-    returns=("x",),
+    signature="pre_norm_residual(x (…, d), norm, f) → out (…, d)",
+    returns=("out",),
     oracle=feature_by_feature,
     cases=(
         Case("two numbers", (torch.tensor([2.0, 4.0]), halves, adds_ten)),
@@ -995,12 +995,15 @@ def assembled(
     order=(0, 1, 2),
     norm_of=lambda n: n,
     around=lambda x, norm, f: x + f(norm(x)),
-    skip_of=lambda n: True,
+    only=(0, 1, 2),
     mask_of=lambda mask, memory_mask: (mask, memory_mask),
     self_source=lambda normed, x: normed,
     cross_source=lambda memory, normed: memory,
 ):
-    """A decoder layer with one thing changed; sub-layers 0, 1, 2 in the order given."""
+    """A decoder layer with one thing changed; sub-layers 0, 1, 2 in the order given.
+
+    `around` puts norm and skip around the sub-layers in `only`; the others are as they should be.
+    """
 
     def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
         self_mask, cross_mask = mask_of(mask, memory_mask)
@@ -1015,7 +1018,8 @@ def assembled(
                     return cross(normed, cross.project(cross_source(memory, normed)), cross_mask)
                 return feed_forward(normed)
 
-            stream = around(stream, norm, sub_layer) if skip_of(n) else sub_layer(norm(stream))
+            placed = around if n in only else feature_by_feature
+            stream = placed(stream, norm, sub_layer)
         return stream
 
     return answer
@@ -1036,6 +1040,19 @@ def flowing(
         normed.append(cross_reads(streams, normed, norms))
         streams.append(streams[1] + cross(normed[1], cross.project(memory), memory_mask))
         return streams[2] + feed_forward(feed_forward_reads(streams, normed, norms))
+
+    return answer
+
+
+PLACES = ((0, 1, 2), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))  # of one, two or all sub-layers
+
+
+def normed_memory(n):
+    """A decoder layer that puts norms[n] on the memory."""
+
+    def answer(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+        parts = attend, cross, feed_forward, norms
+        return sum_of_three(x, norms[n](memory), mask, memory_mask, *parts)
 
     return answer
 
@@ -1092,9 +1109,9 @@ decoder_layer = Exercise(
     lesson=7,
     signature=(
         "decoder_layer(x (B, T, d), memory (B, T_src, d), mask (T, T), memory_mask (B, 1, T_src), "
-        "attend, cross, feed_forward, norms) → x (B, T, d)"
+        "attend, cross, feed_forward, norms) → out (B, T, d)"
     ),
-    returns=("x",),
+    returns=("out",),
     oracle=sum_of_three,
     cases=(
         Case("one word, one source word", (*layer_inputs(80, 1, 1, 1, 3, [1]), *one_word_parts)),
@@ -1159,7 +1176,22 @@ decoder_layer = Exercise(
         *several(
             "skip_missing",
             "The result of one sub-layer replaces x; it is added to x.",
-            *(assembled(skip_of=lambda n, bare=bare: n != bare) for bare in range(3)),
+            *(assembled(around=lambda x, norm, f: f(norm(x)), only=(n,)) for n in range(3)),
+        ),
+        *several(
+            "skip_normed",
+            "A result is added to the normed x; it is added to x as it was.",
+            *(assembled(around=skip_normed, only=places) for places in PLACES),
+        ),
+        *several(
+            "norm_missing",
+            "A sub-layer reads x as it is; each reads x after a norm of its own.",
+            *(assembled(around=lambda x, norm, f: x + f(x), only=places) for places in PLACES),
+        ),
+        *several(
+            "memory_normed",
+            "You norm the memory once more; it comes normed from the encoder.",
+            *(normed_memory(n) for n in range(3)),
         ),
         *several(
             "other_norms",

@@ -44,6 +44,24 @@ def without_eos(sentences, vocab):
     return rectangle(rows_of(sentences, vocab))
 
 
+def without_eos_in_floats(sentences, vocab):
+    """torch.tensor makes floating-point numbers of rows without a number."""
+    ids = without_eos(sentences, vocab)
+    return ids if ids.numel() else ids.float()
+
+
+def without_eos_stacked(sentences, vocab):
+    """Row by row: the kind of number that the first row has."""
+    ids = without_eos(sentences, vocab)
+    return ids if sentences[0] else ids.float()
+
+
+def pad_for_eos(sentences, vocab):
+    """Wide enough for EOS, but it is never written."""
+    ids = look_up_word_by_word(sentences, vocab)
+    return ids.masked_fill(ids == EOS, PAD)
+
+
 def with_bos(sentences, vocab):
     return rectangle([[BOS, *row, EOS] for row in rows_of(sentences, vocab)])
 
@@ -122,10 +140,13 @@ encode_batch = Exercise(
         Case("a single word", ([["vierzig"]], german)),
     ),
     misconceptions=(
-        Misconception(
+        *several(
             "without_eos",
             "Your rows lack the id of <eos>: nothing says where a sentence ends.",
             without_eos,
+            without_eos_in_floats,
+            without_eos_stacked,
+            pad_for_eos,
         ),
         Misconception(
             "bos_in_front",
@@ -365,8 +386,10 @@ bigram_counts = Exercise(
         Case("nothing but padding", (ids_of([0, 0, 0]), 4)),
         Case("a single column: no pairs", (ids_of([1], [4], [2]), 5)),
         Case("a single id, one word", (ids_of([0]), 1)),
+        Case("a word behind EOS", (ids_of([1, 4, 2, 5]), 6)),
+        Case("padding in front and in the middle", (ids_of([0, 4, 0, 5, 2]), 6)),
         Case(
-            "padding in front and in the middle, more behind EOS",
+            "all of that, and BOS and EOS often",
             (ids_of([0, 0, 1, 4, 0, 5, 2], [1] * 7, [1, 4, 2, 1, 5, 2, 2]), 6),
         ),
         Case("300 times the same word", (torch.cat([ids_of([1]), ids_of([4] * 300)], dim=1), 5)),

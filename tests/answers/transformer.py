@@ -768,6 +768,27 @@ def layer_normed_where_it_should_not(
     return x + feed_forward(x)
 
 
+def layer_with_x_normed_at_first(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    x = norms[0](x)
+    x = x + attend(x, attend.project(x), mask)
+    x = x + cross(norms[1](x), cross.project(memory), memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
+def layer_with_bare_cross_query(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    h = norms[0](x)
+    x = x + attend(h, attend.project(h), mask)
+    x = x + cross(x, cross.project(memory), memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
+def layer_with_memory_normed(x, memory, mask, memory_mask, attend, cross, feed_forward, norms):
+    h = norms[0](x)
+    x = x + attend(h, attend.project(h), mask)
+    x = x + cross(norms[1](x), cross.project(norms[1](memory)), memory_mask)
+    return x + feed_forward(norms[2](x))
+
+
 def layer_that_loses_self_attention(
     x, memory, mask, memory_mask, attend, cross, feed_forward, norms
 ):
@@ -1037,6 +1058,9 @@ NAMED = {
         "wrong_gradient": [layer_with_memory_cut_off],
         "skip_missing": [layer_with_one_skip_missing],
         "other_norms": [layer_with_norms_copied],
+        "skip_normed": [layer_normed_where_it_should_not, layer_with_x_normed_at_first],
+        "norm_missing": [layer_with_bare_cross_query],
+        "memory_normed": [layer_with_memory_normed],
         "changed_in_place": [layer_in_place_on_a_result, layer_with_later_sums_in_place],
         "kept_between_calls": [layer_kept_by_memory],
     },
@@ -1107,7 +1131,6 @@ UNNAMED = {
         layer_twice,
         layer_in_place,
         layer_in_place_on_the_normed,
-        layer_normed_where_it_should_not,
         layer_of_piled_norms,
         layer_that_loses_self_attention,
         layer_with_memory_asking,

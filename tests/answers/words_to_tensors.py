@@ -79,6 +79,25 @@ def encode_without_end(sentences, vocab):
     return pad_rows([[ids.get(word, UNK) for word in s] for s in sentences])
 
 
+def encode_without_end_in_one_tensor(sentences, vocab):
+    rows = [[vocab.index(w) if w in vocab else UNK for w in s] for s in sentences]
+    width = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
+
+
+def encode_without_end_stacked(sentences, vocab):
+    rows = [[vocab.index(w) if w in vocab else UNK for w in s] for s in sentences]
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+
+def encode_without_end_in_its_column(sentences, vocab):
+    table = torch.zeros(len(sentences), max(map(len, sentences)) + 1, dtype=torch.int64)
+    for row, sentence in enumerate(sentences):
+        for t, word in enumerate(sentence):
+            table[row, t] = vocab.index(word) if word in vocab else UNK
+    return table
+
+
 def encode_target(sentences, vocab):
     ids = {word: i for i, word in enumerate(vocab)}
     return pad_rows([[BOS, *(ids.get(word, UNK) for word in s), EOS] for s in sentences])
@@ -411,6 +430,26 @@ def counts_padding_closed_up(ids, V):
     return counts
 
 
+def counts_up_to_the_end(ids, V):
+    """Whatever stands behind EOS is left out."""
+    ended = (ids == EOS).cumsum(dim=1) - (ids == EOS).long() > 0
+    return counts_by_bincount(ids.masked_fill(ended, PAD), V)
+
+
+def counts_up_to_padding(ids, V):
+    """Whatever stands behind the first PAD is left out."""
+    return counts_by_bincount(ids * (ids != PAD).cumprod(dim=1), V)
+
+
+def counts_second_word_not_padding(ids, V):
+    return counted_by(ids, V, ids[:, 1:] != PAD)
+
+
+def counted_by(ids, V, real):
+    pairs = ids[:, :-1][real] * V + ids[:, 1:][real]
+    return torch.bincount(pairs, minlength=V * V).view(V, V)
+
+
 def counts_in_bytes(ids, V):
     return counts_by_bincount(ids, V).to(torch.uint8).long()
 
@@ -478,7 +517,12 @@ RIGHT = {
 
 NAMED = {
     "encode_batch": {
-        "without_eos": [encode_without_end],
+        "without_eos": [
+            encode_without_end,
+            encode_without_end_in_one_tensor,
+            encode_without_end_stacked,
+            encode_without_end_in_its_column,
+        ],
         "bos_in_front": [encode_target],
         "floats": [encode_zeros],
         "time_first": [encode_columns],
@@ -539,6 +583,9 @@ UNNAMED = {
         counts_without_padding_columns,
         counts_two_apart,
         counts_padding_closed_up,
+        counts_up_to_the_end,
+        counts_up_to_padding,
+        counts_second_word_not_padding,
         counts_in_bytes,
         counts_of_words,
         counts_ten_columns,
