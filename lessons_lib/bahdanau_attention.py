@@ -90,7 +90,7 @@ class AdditiveAttention(Attention):
         return self.u_a(annotations), annotations  # (B, T_k, d_a), (B, T_k, d_key)
 
     def scores(self, query, key):
-        """query (B, T_q, d_query), key (B, T_k, d_a) → scores (B, T_q, T_k)."""
+        """query, before W_a (B, T_q, d_query), key (B, T_k, d_a) → scores (B, T_q, T_k)."""
         check_shape("query", query, (len(key), "T_q", self.w_a.in_features))
         pairs = self.w_a(query)[:, :, None] + key[:, None]  # (B, T_q, T_k, d_a)
         return self.v_a(torch.tanh(pairs)).squeeze(-1)  # (B, T_q, T_k)

@@ -376,6 +376,18 @@ def test_behaviour_gets_its_sentence(answer):
     assert judged_wrongly(answer) is None
 
 
+def test_a_failed_gradient_shows_for_which_input():
+    def mean_without_a_query(query, key, value, sharpness):
+        return (sharpness * (key @ query)).softmax(0) @ value if sharpness else value.mean(0)
+
+    verdict = check("soft_lookup", mean_without_a_query)
+    facts = dict(verdict.facts)
+    assert verdict.misconception == "wrong_gradient"
+    assert facts["case"].endswith("with sharpness 0")
+    assert facts["input"].startswith("query [") and facts["input"].endswith("sharpness 0")
+    assert "a branch that does not use query" in facts["look for"]
+
+
 @pytest.mark.parametrize("step", diagnosis.STEPS, ids=lambda step: step.__name__)
 def test_each_step_of_the_diagnosis_is_needed(step, monkeypatch):
     """Without it, some answer gets another verdict, or the engine breaks."""

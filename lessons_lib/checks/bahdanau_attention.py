@@ -193,9 +193,11 @@ additive_scores = Exercise(
     ),
     properties=(
         same_gradient(score_pair_by_pair, score_names, additive_inputs(40, 2, 2, 3, 4, 2, 3)),
-        replace(
-            same_gradient(score_pair_by_pair, score_names, LARGE_SUMS),
-            idea="the gradient where sums inside the tanh are near 1,000 and -1,000",
+        same_gradient(
+            score_pair_by_pair,
+            score_names,
+            LARGE_SUMS,
+            "the gradient where sums inside the tanh are near 1,000 and -1,000",
         ),
     ),
 )
@@ -215,6 +217,12 @@ def mix_one_by_one(scores, annotations, mask):
 
 def right_weights(scores, mask):
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)  # (B, T_q, T_k)
+
+
+def divided_again(scores, mask):
+    """Masked after the softmax, then divided by the sum again, which may be 0 by then."""
+    weights = scores.softmax(dim=-1) * mask  # (B, T_q, T_k)
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-9)
 
 
 def mixed_by(weigh):
@@ -300,6 +308,11 @@ context = Exercise(
             mixed_by(lambda scores, mask: scores.softmax(dim=-1) * mask),
         ),
         Misconception(
+            "masked_too_late",
+            "Beside a high masked score the others get no weight: mask before the softmax.",
+            mixed_by(divided_again),
+        ),
+        Misconception(
             "score_zero",
             "Your output is what you get with a score of 0 at padding; exp(0) is 1.",
             mixed_by(lambda scores, mask: (scores * mask).softmax(dim=-1)),
@@ -350,17 +363,15 @@ context = Exercise(
     ),
     properties=(
         same_gradient(mix_one_by_one, context_names, context_inputs),
-        replace(
-            same_gradient(
-                mix_one_by_one,
-                context_names,
-                (
-                    torch.tensor([[[0.0, 1.0, 10000.0]]]),
-                    torch.tensor([[[4.0], [8.0], [100.0]]]),
-                    words(2, 3)[:1],
-                ),
+        same_gradient(
+            mix_one_by_one,
+            context_names,
+            (
+                torch.tensor([[[0.0, 1.0, 10000.0]]]),
+                torch.tensor([[[4.0], [8.0], [100.0]]]),
+                words(2, 3)[:1],
             ),
-            idea="the gradient where padding has the score 10,000, and the words 0 and 1",
+            "the gradient where padding has the score 10,000, and the words 0 and 1",
         ),
     ),
 )

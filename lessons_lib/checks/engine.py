@@ -137,7 +137,7 @@ def explain(exercise: Exercise, finding: Finding, name: Misconception | None) ->
 def broken_law(exercise: Exercise, answer: Callable, law: Property) -> Verdict | None:
     """The verdict on an answer that breaks a property, or None."""
     outcome = call(lambda: law.counterexample(answer), ())
-    trial = Trial(exercise, Case(law.idea, ()), None, outcome, outcome)
+    trial = Trial(exercise, Case(law.idea, law.args), None, outcome, outcome)
     for step in (diagnosis.stub_left_in, diagnosis.exception):
         if finding := step(trial):
             return explain(exercise, finding, None)

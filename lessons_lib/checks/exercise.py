@@ -37,13 +37,14 @@ class Property:
     """A law that values cannot show. `counterexample(answer)` gives facts that break it, or None.
 
     `idea` says what is looked at, `sentence` what is wrong when the law is broken, in at most 80
-    characters.
+    characters. `args` are the arguments that the answer is called with, where there is one call.
     """
 
     slug: str
     idea: str
     sentence: str
     counterexample: Callable[[Callable], Facts | None]
+    args: tuple = ()
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,17 @@ def filled(value, dim=-1, again=False):
     return answer
 
 
+def added(low):
+    """Softmax with `low` added where the mask is False."""
+    return lambda scores, mask: (scores + ~mask * low).softmax(dim=-1)
+
+
+def divided_again(scores, mask):
+    """Masked after the softmax, then divided by the sum again, which may be 0 by then."""
+    weights = scores.softmax(dim=-1) * mask
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-9)
+
+
 def backward_fails(answer) -> Facts | None:
     """Something that the backward pass needs was changed in place."""
     try:
@@ -305,6 +316,12 @@ masked_softmax = Exercise(
             filled(-1e9),
         ),
         *several(
+            "weights_on_dead_rows",
+            "Your fully masked row still gets weights that sum to 1; zeros are wanted.",
+            added(-1e9),
+            added(-1e6),
+        ),
+        *several(
             "not_low_enough",
             "Your blocked scores are not low enough: an allowed one is as low or lower.",
             *(filled(low, again=again) for low in (-10.0, -100.0, -1e4) for again in (False, True)),
@@ -319,6 +336,11 @@ masked_softmax = Exercise(
             "after_the_softmax",
             "Your weights are masked after the softmax: the rest no longer sums to 1.",
             lambda scores, mask: scores.softmax(dim=-1) * mask,
+        ),
+        Misconception(
+            "masked_too_late",
+            "Beside a high blocked score the others get no weight: mask before the softmax.",
+            divided_again,
         ),
         *several(
             "inverted",
@@ -353,27 +375,41 @@ masked_softmax = Exercise(
             "the backward pass",
             "You change the weights in place, but the backward pass still needs them.",
             backward_fails,
+            masked_row,
         ),
         Property(
             "nearly_zero",
             "the weights of blocked keys",
             "Your blocked weights are close to 0, but not exactly 0.",
             blocked_above_zero,
+            own_keys,
         ),
         Property(
             "sum_not_one",
             "the sum of the weights of a row",
             "Your weights of a row do not sum to 1, but to almost 1.",
             sum_not_one,
+            own_keys,
         ),
         Property(
             "nan_gradient",
             "the gradient that flows back to the scores, with a fully masked row",
             "The weights are right, but the gradient of the scores is NaN.",
             nan_in_gradient,
+            masked_row,
         ),
-        same_gradient(softmax_row_by_row, ("scores", "mask"), masked_row),
-        same_gradient(softmax_row_by_row, ("scores", "mask"), far_rows),
+        same_gradient(
+            softmax_row_by_row,
+            ("scores", "mask"),
+            masked_row,
+            "the gradient that flows back to the inputs, with a fully masked row",
+        ),
+        same_gradient(
+            softmax_row_by_row,
+            ("scores", "mask"),
+            far_rows,
+            "the gradient where scores are near 10,000, with a fully masked row",
+        ),
     ),
 )
 
@@ -675,13 +711,19 @@ def everything_behind(t, T):
     return slice(t + 1, T)
 
 
-def leak_search(part=everything_behind, training=False, order=iter, no_leak=lambda T: T):
+def itself(t):
+    return t
+
+
+def leak_search(
+    part=everything_behind, watched=itself, training=False, order=iter, no_leak=lambda T: T
+):
     """A search that changes a part of x for each position t, and stops where t notices it."""
 
     def search(model, x):
         model.train(training)
         T = len(x)
-        found = (t for t in order(range(T)) if notices(model, x, t, part(t, T)))
+        found = (t for t in order(range(T)) if notices(model, x, watched(t), part(t, T)))
         return torch.tensor(next(found, no_leak(T)))
 
     return search
@@ -793,8 +835,13 @@ first_leak = Exercise(
     misconceptions=(
         Misconception(
             "always_0",
-            "Your answer is 0 for every model, with a leak or without.",
+            "Your answer is 0 for every model, as when position t itself is changed, too.",
             leak_search(lambda t, T: slice(t, T)),
+        ),
+        Misconception(
+            "all_rows_compared",
+            "Your answer is 0 wherever T is above 1, as when rows behind t are compared, too.",
+            leak_search(watched=lambda t: slice(None)),
         ),
         Misconception(
             "training_mode",

@@ -8,11 +8,17 @@ from lessons_lib.checks.diagnosis import alike, close, first_difference
 from lessons_lib.checks.exercise import Facts, Property
 
 
-def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Property:
+def same_gradient(
+    oracle: Callable,
+    names: tuple[str, ...],
+    args: tuple,
+    idea: str = "the gradient that flows back to the inputs",
+) -> Property:
     """The gradient that reaches each floating-point argument is the reference's.
 
-    `names` are the names of `args`. An answer with the right values fails when it is cut off from
-    its inputs, so that a model could not be trained through it.
+    `names` are the names of `args`; `idea` says what is special about them. An answer with the
+    right values fails when it is cut off from its inputs, so that a model could not be trained
+    through it.
     """
 
     def counterexample(answer: Callable) -> Facts | None:
@@ -23,7 +29,8 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
             if got is None:
                 cuts = (
                     ".item(), .tolist(), torch.tensor(…), nn.Parameter(…), .data, .detach() and "
-                    "torch.no_grad(), torch.set_grad_enabled(False): they cut gradients off"
+                    "torch.no_grad(), torch.set_grad_enabled(False): they cut gradients off; or a "
+                    f"branch that does not use {name}"
                 )
                 return (
                     ("expected", f"a gradient for {name}"),
@@ -35,9 +42,10 @@ def same_gradient(oracle: Callable, names: tuple[str, ...], args: tuple) -> Prop
 
     return Property(
         "wrong_gradient",
-        "the gradient that flows back to the inputs",
+        idea,
         "The values are right, but the gradient that flows back is not.",
         counterexample,
+        args,
     )
 
 

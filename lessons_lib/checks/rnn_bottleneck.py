@@ -88,12 +88,12 @@ teacher_forcing = Exercise(
         ),
         Misconception(
             "rolled",
-            "Your labels are rolled around: BOS comes back at the end.",
+            "Both tensors have T columns, and the labels end with BOS; T-1 are wanted.",
             lambda tgt: (tgt, tgt.roll(-1, dims=1)),
         ),
         Misconception(
             "labels_filled_up",
-            "Your labels have T columns, the last one PAD; T-1 are wanted.",
+            "Both tensors have T columns, the last one of the labels PAD; T-1 are wanted.",
             fill_up_labels,
         ),
         Misconception(
@@ -314,7 +314,12 @@ token_loss = Exercise(
     ),
     properties=(
         same_gradient(average_word_by_word, ("logits", "labels"), token_loss_inputs),
-        same_gradient(average_word_by_word, ("logits", "labels"), token_loss_extremes),
+        same_gradient(
+            average_word_by_word,
+            ("logits", "labels"),
+            token_loss_extremes,
+            "the gradient where logits are as large as 1,000",
+        ),
     ),
 )
 
@@ -411,7 +416,10 @@ gru_step = Exercise(
                 torch.zeros(3),
             ),
         ),
-        Case("three numbers of memory, no biases", gru_inputs(10, 1, 2, 3, biases=0.0)),
+        Case(
+            "three numbers of memory, no biases",
+            (*gru_inputs(10, 1, 2, 3, biases=1.0)[:4], torch.zeros(9), torch.zeros(9)),
+        ),
         Case("with biases", gru_inputs(20, 2, 3, 4, biases=1.0)),
         Case("a batch, more inputs than memory", gru_inputs(30, 5, 6, 2, biases=1.0)),
         Case("the same sizes, other numbers", gru_inputs(31, 5, 6, 2, biases=1.0)),
@@ -494,7 +502,12 @@ gru_step = Exercise(
         same_gradient(
             torch_gru_step, ("x", "h", "w_x", "w_h", "b_x", "b_h"), gru_inputs(40, 2, 4, 3, 1.0)
         ),
-        same_gradient(torch_gru_step, ("x", "h", "w_x", "w_h", "b_x", "b_h"), gru_extremes),
+        same_gradient(
+            torch_gru_step,
+            ("x", "h", "w_x", "w_h", "b_x", "b_h"),
+            gru_extremes,
+            "the gradient where the parts from x are 900 and -900",
+        ),
     ),
 )
 

@@ -41,6 +41,14 @@ def attend_masked_late(query, key, value, mask=None):
     return (weights if mask is None else weights * mask) @ value
 
 
+def attend_divided_again(query, key, value, mask=None, divide=None):
+    """Masked after the softmax, then divided by the sum again: divide(weights, sums)."""
+    weights = (query @ key.mT / sqrt(query.shape[-1])).softmax(-1)
+    if mask is not None:
+        weights = divide(weights * mask, (weights * mask).sum(-1, keepdim=True))
+    return weights @ value
+
+
 def attend_inverted(query, key, value, mask=None, low=-torch.inf):
     return attend(query, key, value, None if mask is None else ~mask, low=low)
 
@@ -125,7 +133,7 @@ sdpa = Exercise(
         ),
         Case("scores near 10,000, and near -10,000", both_ends),
         Case("a masked key has the highest score", (*both_ends, truths("011", "110"))),
-        Case("the same at a width of 16", (*wide, truths("011", "110"))),
+        Case("a masked key has the highest score, at a width of 16", (*wide, truths("011", "110"))),
         Case("a masked key scores 10,000, the other one -10,000", far_apart),
         Case("a key that may be attended to and scores 0", silent),
         Case(
@@ -185,6 +193,14 @@ sdpa = Exercise(
             "Your weights are masked after the softmax: the rest no longer sums to 1.",
             attend_masked_late,
         ),
+        *several(
+            "masked_too_late",
+            "Beside a high masked score the others get no weight: mask before the softmax.",
+            partial(attend_divided_again, divide=lambda weights, sums: weights / (sums + 1e-9)),
+            partial(
+                attend_divided_again, divide=lambda weights, sums: (weights / sums).nan_to_num(0.0)
+            ),
+        ),
         Misconception(
             "mask_as_factor",
             "Your masked keys have the score 0; in the softmax they still weigh e⁰ = 1.",
@@ -200,8 +216,18 @@ sdpa = Exercise(
     ),
     properties=(
         same_gradient(torch_sdpa, names, (*tensors(40, 2, 3, 5, 6, 4), pair_mask)),
-        same_gradient(torch_sdpa, names[:3], tensors(45, 2, 3, 4, 5, 6)),
-        same_gradient(torch_sdpa, names, far_apart),
+        same_gradient(
+            torch_sdpa,
+            names[:3],
+            tensors(45, 2, 3, 4, 5, 6),
+            "the gradient that flows back to the inputs, without a mask",
+        ),
+        same_gradient(
+            torch_sdpa,
+            names,
+            far_apart,
+            "the gradient where a masked key scores 10,000, the other one -10,000",
+        ),
     ),
 )
 
@@ -346,6 +372,7 @@ soft_lookup = Exercise(
             look_up_key_by_key,
             ("query", "key", "value", "sharpness"),
             (normal(50, 3), *lookup_table, 0),
+            "the gradient that flows back to the inputs, with sharpness 0",
         ),
     ),
 )

@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -222,10 +222,12 @@ layer_norm = Exercise(
     ),
     properties=(
         same_gradient(torch_layer_norm, norm_names, (*norm_batch, 1e-5)),
-        replace(
-            # an eps whose root is exact: the large numbers that 1e-5 leads to would not cancel
-            same_gradient(torch_layer_norm, norm_names, (*equal_numbers, 0.25)),
-            idea="the gradient at a vector whose numbers are all 2",
+        # an eps whose root is exact: the large numbers that 1e-5 leads to would not cancel
+        same_gradient(
+            torch_layer_norm,
+            norm_names,
+            (*equal_numbers, 0.25),
+            "the gradient at a vector whose numbers are all 2",
         ),
         nothing_kept(torch_layer_norm, (*one_vector, 1e-5), (*scaled_and_shifted, 0.5)),
     ),
@@ -434,11 +436,11 @@ pre_norm_residual = Exercise(
     properties=(
         residual_keeps,
         same_gradient(feature_by_feature, residual_names, residual_batch),
-        replace(
-            same_gradient(
-                feature_by_feature, residual_names, (torch.tensor([5.0]), returns_x, less_five)
-            ),
-            idea="the gradient at x = 5, with x itself as norm, and x − 5 as f",
+        same_gradient(
+            feature_by_feature,
+            residual_names,
+            (torch.tensor([5.0]), returns_x, less_five),
+            "the gradient at x = 5, with x itself as norm, and x − 5 as f",
         ),
         called_once,
         nothing_kept(
@@ -642,10 +644,12 @@ cross_attention = Exercise(
     ),
     properties=(
         same_gradient(torch_attention, attention_names, (*padded, keys_allowed)),
-        replace(
-            # one allowed key: its weight is exactly 1, in whatever way it is computed
-            same_gradient(torch_attention, attention_names, (*blocked_above, truths("010")[None])),
-            idea="the gradient where a blocked score is 10,000, the allowed one −10,000",
+        # one allowed key: its weight is exactly 1, in whatever way it is computed
+        same_gradient(
+            torch_attention,
+            attention_names,
+            (*blocked_above, truths("010")[None]),
+            "the gradient where a blocked score is 10,000, the allowed one −10,000",
         ),
         nothing_kept(
             torch_attention,

@@ -316,7 +316,12 @@ cross_entropy = Exercise(
     ),
     properties=(
         same_gradient(loss_by_loss, ("logits", "labels"), cross_entropy_inputs),
-        same_gradient(loss_by_loss, ("logits", "labels"), extremes),
+        same_gradient(
+            loss_by_loss,
+            ("logits", "labels"),
+            extremes,
+            "the gradient where logits are 1,000 and -1,000",
+        ),
     ),
 )
 

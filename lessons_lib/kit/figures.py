@@ -399,11 +399,12 @@ def looking_back(
 ) -> Picture:
     """Draw a decoder that attends to every source word; a line is as thick as its weight.
 
+    Between the boxes that write go the state and, dashed, the word just written.
     `weights` has one share for each source word, for the target word number `at` (from 0).
     """
-    axes = _axes(title, "", "", height=4.2)
+    axes = _axes(title, "", "", height=4.6)
     start = (len(src) - len(tgt)) / 2  # the target stands centred above the source
-    axes.set(xlim=(min(0, start) - 0.6, max(len(src), start + len(tgt)) - 0.4), ylim=(-0.55, 2.75))
+    axes.set(xlim=(min(0, start) - 0.6, max(len(src), start + len(tgt)) - 0.4), ylim=(-0.55, 3.05))
     axes.axis("off")
     for j, (word, weight) in enumerate(zip(src, weights, strict=True)):
         ends = [start + at, j], [1.8, 0.88]
@@ -420,8 +421,13 @@ def looking_back(
                 arrowprops={"arrowstyle": "<|-|>", "color": FAINT},
             )
     for i, word in enumerate(tgt):
-        _box(axes, start + i, "write", GREEN if i == at else FAINT, y=2.04)
-        axes.text(start + i, 2.6, word, ha="center", va="center", fontsize=12)
+        x = start + i
+        _box(axes, x, "write", GREEN if i == at else FAINT, y=2.04)
+        axes.text(x, 2.9, word, ha="center", va="center", fontsize=12)
+        _arrow(axes, (x, 2.34), (x, 2.77))
+        if i:  # the state, and the word just written
+            _arrow(axes, (x - 0.62, 2.04), (x - 0.38, 2.04))
+            _arrow(axes, (x - 0.9, 2.75), (x - 0.25, 2.36), style="--")
     return Picture(axes.figure, alt)
 
 

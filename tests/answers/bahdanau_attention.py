@@ -405,6 +405,10 @@ def crossings_as_in_the_lesson(weights):
     return torch.as_tensor(count, dtype=torch.int64)
 
 
+def context_divided_again(divide):
+    return lambda scores, annotations, mask: divide(scores.softmax(-1) * mask) @ annotations
+
+
 NAMED = {
     "additive_scores": {
         "same_place_only": [scores_without_any_axis],
@@ -421,6 +425,11 @@ NAMED = {
     "context": {
         "score_zero": [context_nearly_zero],
         "masked_after": [context_annotations_masked],
+        "masked_too_late": [
+            context_divided_again(lambda w: w / (w.sum(-1, keepdim=True) + 1e-9)),
+            context_divided_again(lambda w: (w / w.sum(-1, keepdim=True)).nan_to_num(0.0)),
+            context_divided_again(lambda w: F.normalize(w, p=1, dim=-1)),
+        ],
         "not_low_enough": [context_filled_with_minus_thirty],
         "softmax_over_queries": [context_down_the_queries],
         "mask_inverted": [context_inverted],
@@ -644,6 +653,7 @@ UNNAMED = {
         context_twenty_below_the_lowest,
         context_of_clamped_weights,
         context_masked_after_and_averaged,
+        context_divided_again(lambda w: w / w.sum(-1, keepdim=True)),
         lambda scores, annotations, mask: annotations.mean(1, keepdim=True).expand(
             -1, scores.shape[1], -1
         ),

@@ -290,6 +290,16 @@ def softmax_renormalised_nan_to_num(scores, mask):
     return (w / w.sum(-1, keepdim=True)).nan_to_num(0.0)
 
 
+def softmax_renormalised_bare(scores, mask):
+    w = scores.softmax(-1) * mask
+    return w / w.sum(-1, keepdim=True)
+
+
+def softmax_below_the_highest_of_all(scores, mask):
+    e = (scores - scores.amax(-1, keepdim=True)).exp() * mask
+    return e / e.sum(-1, keepdim=True).clamp(min=1e-9)
+
+
 def softmax_clamped_at_1000(scores, mask):
     return masking.masked_softmax(scores.clamp(-1e3, 1e3), mask)
 
@@ -672,6 +682,21 @@ def leak_noticing(part):
     return answer
 
 
+def leak_by_comparing(rows):
+    """Everything behind t is drawn once more, but other rows than t are watched."""
+
+    def answer(model, x):
+        model.eval()
+        for t in range(len(x)):
+            for _ in range(20):
+                one, other = other_behind(t, x)
+                if not torch.equal(model(one)[rows], model(other)[rows]):
+                    return torch.tensor(t)
+        return torch.tensor(len(x))
+
+    return answer
+
+
 def found_or(position, x, otherwise):
     return position < len(x), position, torch.tensor(otherwise)
 
@@ -774,6 +799,19 @@ NAMED = {
             lambda scores, mask: scores.masked_fill(~mask, -100.0).softmax(-1) * mask,
             softmax_renormalised(lambda scores, mask: scores * mask),
         ],
+        "masked_too_late": [
+            softmax_renormalised(lambda scores, mask: scores),
+            softmax_renormalised_nan_to_num,
+            softmax_then_zero_in_double,
+            softmax_renormalised(lambda scores, mask: scores - 10.0 * ~mask),
+            softmax_below_the_highest_of_all,
+            lambda scores, mask: F.normalize(scores.softmax(-1) * mask, p=1, dim=-1),
+        ],
+        "weights_on_dead_rows": [
+            lambda scores, mask: (scores + (~mask) * -1e9).softmax(-1),
+            lambda scores, mask: (scores - 1e9 * (1 - mask.float())).softmax(-1),
+            lambda scores, mask: (scores + torch.where(mask, 0.0, -1e9)).softmax(-1),
+        ],
         "over_queries": [lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-2)],
         "in_place_on_the_weights": [
             softmax_changed_in_place,
@@ -811,6 +849,11 @@ NAMED = {
         "always_0": [
             leak_by(lambda y, t: y.normal_()),
             lambda model, x: torch.tensor(0),
+        ],
+        "all_rows_compared": [
+            leak_by_comparing(slice(None)),
+            leak_by_comparing(slice(1, None)),
+            leak_by(change_to_nan),
         ],
         "only_the_last": [leak_noticing(lambda t, T: [T - 1])],
         "only_the_next": [leak_noticing(lambda t, T: [t + 1])],
@@ -850,7 +893,6 @@ UNNAMED = {
         softmax_clamped_above,
         softmax_clamped_at_1000,
         softmax_exp_in_double,
-        softmax_then_zero_in_double,
         softmax_dead_by_sum,
         softmax_exp_below_its_maximum,
         softmax_over_the_batch,
@@ -858,9 +900,7 @@ UNNAMED = {
         softmax_fifteen_below,
         softmax_one_maximum,
         softmax_exp_where,
-        softmax_renormalised(lambda scores, mask: scores),
-        softmax_renormalised(lambda scores, mask: scores - 10.0 * ~mask),
-        softmax_renormalised_nan_to_num,
+        softmax_renormalised_bare,
         softmax_exp_filled(lambda e, total: e / total),
         softmax_exp_filled(lambda e, total: e / total.clamp(min=1e-30)),
         softmax_exp_filled(lambda e, total: (e / total).nan_to_num(0.0)),
@@ -923,6 +963,5 @@ UNNAMED = {
         leak_by(change_the_first_number),
         leak_by(change_the_last_vector),
         leak_by(change_to_zero),
-        leak_by(change_to_nan),
     ],
 }

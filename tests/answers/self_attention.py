@@ -370,10 +370,23 @@ def sdpa_filled_below_the_lowest(query, key, value, mask=None):
     return scores.softmax(-1) @ value
 
 
+def sdpa_divided_again(divide):
+    def answer(query, key, value, mask=None):
+        weights = (query @ key.mT / math.sqrt(query.shape[-1])).softmax(-1)
+        return divide(weights if mask is None else weights * mask) @ value
+
+    return answer
+
+
 NAMED = {
     "soft_lookup": {"wrong_gradient": [lookup_numpy, lookup_mean_at_zero]},
     "sdpa": {
         "mask_inverted": [sdpa_filled_where_true],
+        "masked_too_late": [
+            sdpa_divided_again(lambda w: w / w.sum(-1, keepdim=True).clamp(min=1e-9)),
+            sdpa_divided_again(lambda w: (w / w.sum(-1, keepdim=True)).nan_to_num()),
+            sdpa_divided_again(lambda w: F.normalize(w, p=1, dim=-1)),
+        ],
         "mask_as_factor": [sdpa_small_instead_of_low, sdpa_score_times_mask],
         "wrong_gradient": [sdpa_exp_kept_by_where, sdpa_detached_weights],
     },
@@ -685,6 +698,7 @@ UNNAMED = {
         sdpa_unscaled_and_unmasked,
         sdpa_with_noise,
         sdpa_normalised_by_sum,
+        sdpa_divided_again(lambda w: w / w.sum(-1, keepdim=True)),
         sdpa_exp_times_mask,
         sdpa_float_mask_times_inf,
         sdpa_softmax_without_dim,

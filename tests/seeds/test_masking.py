@@ -241,8 +241,8 @@ def test_many_small_weights_add_up(seed):
 
 
 @each_seed
-def test_learned_in_part(seed):
-    """Untrained, a PAD gets a word's weight; trained, less, but not nothing: it met few of them."""
+def test_a_pad_is_like_any_unwanted_word(seed):
+    """Untrained, a PAD gets a word's weight; trained, that of a word that is not the heaviest."""
     numbers, _, (trained, _) = translators(seed)
     src, tgt = numbers.test
     tgt_in, labels = teacher_forcing(tgt)
@@ -250,13 +250,17 @@ def test_learned_in_part(seed):
     sizes = len(numbers.src_vocab), len(numbers.tgt_vocab), 48, 64
     untrained = AttentionEncoderDecoder(*sizes, attend=Unmasked(64, 64, 21)).eval()
     asks = (labels != PAD)[:, :, None]  # (500, T, 1)
-    word, pad = [], []
+    word, other, pad = [], [], []
     for model in (untrained, trained):
         weights = alignment(model, src, tgt_in)  # (500, T, T_src)
-        word.append(weights[asks & (src != PAD)[:, None]].mean())
+        words = asks & (src != PAD)[:, None]  # (500, T, T_src)
+        word.append(weights[words].mean())
+        heaviest = (weights * words).amax(dim=-1).sum()
+        other.append((weights[words].sum() - heaviest) / (words.sum() - asks.sum()))
         pad.append(weights[asks & (src == PAD)[:, None]].mean())
     assert abs(pad[0] / word[0] - 1) < 0.1
     assert 0.01 < pad[1] < 0.8 * pad[0]
+    assert 0.4 < pad[1] / other[1] < 1.6
     batches = bucketed_batches(*numbers.train)
     met = [(next(batches)[0] == PAD).sum(dim=1).float().mean() for _ in range(150)]
     assert sum(met) / 150 < 0.1 < (src == PAD).sum(dim=1).float().mean()
