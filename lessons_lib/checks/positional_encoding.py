@@ -366,10 +366,7 @@ rope = Exercise(
         Case("B, T_q, T_k and d are 4", case_of_three(12, 4, 4, 4, 4, 1)),
         Case("17 sentences, eight clocks", case_of_three(44, 17, 2, 3, 16, 2)),
         Case("scores of 7,000 and of -7,000", case_of_three(36, 2, 4, 3, 4, 2, scale=80.0)),
-        Case("queries before all keys: from position -4", case_of_three(48, 2, 2, 3, 4, -4)),
-        Case("queries from position -1 on, among the keys", case_of_three(52, 2, 4, 3, 6, -1)),
         Case("far behind the last key: position 5,200", case_of_three(18, 1, 2, 3, 2, 5200)),
-        Case("far before the first key: position -5,200", case_of_three(56, 1, 3, 2, 2, -5200)),
     ),
     properties=(
         same_gradient(
@@ -415,16 +412,6 @@ rope = Exercise(
             roped(start=lambda query, key, first: max(0, key.shape[1] - query.shape[1])),
         ),
         Misconception(
-            "never_before",
-            "For a negative `first` your queries start at 0, not before the keys.",
-            roped(start=lambda query, key, first: max(0, first)),
-        ),
-        Misconception(
-            "no_sign",
-            "For a negative `first` your queries start at -first, after the first key.",
-            roped(start=lambda query, key, first: abs(first)),
-        ),
-        Misconception(
             "behind_the_keys",
             "Your queries stand after the last key; the first stands at `first`.",
             roped(start=lambda query, key, first: key.shape[1]),
@@ -444,10 +431,9 @@ rope = Exercise(
         "Where does each query stand, and where each key? What is compared, and what is fetched?",
         "Key number n stands at position n, query number m at first + m. Turn both, take the scores"
         " as always, and leave the values alone.",
-        "rotate(query, first) starts at `first`, but knows no position before 0. Only the distance"
-        " counts: where `first` is negative, move both by -first, so that the queries start at 0"
-        " and the keys at -first. Or write the turning anew, with positions"
-        " torch.arange(first, first + T_q). Then softmax(q @ k.mT / sqrt(d)) @ value.",
+        "Without a second argument rotate starts at position 0; rotate(query, first) starts at"
+        " `first`. Or put `first` rows in front before you rotate, and cut them off after. Then"
+        " softmax(q @ k.mT / sqrt(d)) @ value.",
     ),
 )
 

@@ -196,39 +196,13 @@ def attended(query, key, value):
     return (query @ key.mT / sqrt(query.shape[-1])).softmax(-1) @ value
 
 
-def behind_zeros(x, first):
-    """Turned from position `first` on, by rows of zeros in front."""
-    front = x.new_zeros(len(x), first, x.shape[-1])
-    return lesson.rotate(torch.cat([front, x], dim=1))[:, first:]
-
-
-def both_turned(query, key, first):
-    """Both moved as far as needed, so that none stands before 0."""
-    back = max(0, -first)
-    return behind_zeros(query, first + back), behind_zeros(key, back)
-
-
 def rope_padded(query, key, value, first):
-    return attended(*both_turned(query, key, first), value)
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return attended(query, lesson.rotate(key), value)
 
 
 def rope_by_the_lessons_rotate(query, key, value, first):
-    back = max(0, -first)
-    return attended(lesson.rotate(query, first + back), lesson.rotate(key, back), value)
-
-
-def rope_never_before_0(query, key, value, first):
-    return attended(lesson.rotate(query, first), lesson.rotate(key), value)
-
-
-def rope_padded_never_before_0(query, key, value, first):
-    return attended(behind_zeros(query, first), lesson.rotate(key), value)
-
-
-def rope_moving_the_keys_back(query, key, value, first):
-    """For a negative `first`, the keys go the wrong way: further on by as much again."""
-    if first < 0:
-        return attended(lesson.rotate(query, -first), lesson.rotate(key), value)
     return attended(lesson.rotate(query, first), lesson.rotate(key), value)
 
 
@@ -252,13 +226,16 @@ def rope_of_swapped(query, key, value, first):
 
 
 def rope_keys_moved_instead(query, key, value, first):
-    back = max(50, -first)
-    return attended(behind_zeros(query, back + first), behind_zeros(key, back), value)
+    front = key.new_zeros(len(key), 50, key.shape[-1])
+    moved = lesson.rotate(torch.cat([front, key], dim=1))[:, 50:]
+    front = query.new_zeros(len(query), 50 + first, query.shape[-1])
+    return attended(lesson.rotate(torch.cat([front, query], 1))[:, 50 + first :], moved, value)
 
 
 def rope_by_torch(query, key, value, first):
-    query, key = both_turned(query, key, first)
-    return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return torch.nn.functional.scaled_dot_product_attention(query, lesson.rotate(key), value)
 
 
 def rope_after_the_keys(query, key, value, first):
@@ -267,8 +244,9 @@ def rope_after_the_keys(query, key, value, first):
 
 
 def rope_by_d(query, key, value, first):
-    query, key = both_turned(query, key, first)
-    return torch.softmax(query @ key.mT / query.shape[-1], dim=-1) @ value
+    front = query.new_zeros(len(query), first, query.shape[-1])
+    query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+    return torch.softmax(query @ lesson.rotate(key).mT / query.shape[-1], dim=-1) @ value
 
 
 def rope_values_and_halves(query, key, value, first):
@@ -293,8 +271,9 @@ def rope_with_weights(weigh):
     """Other weights than softmax's."""
 
     def answer(query, key, value, first):
-        query, key = both_turned(query, key, first)
-        return weigh(query @ key.mT / sqrt(query.shape[-1])) @ value
+        front = query.new_zeros(len(query), first, query.shape[-1])
+        query = lesson.rotate(torch.cat([front, query], dim=1))[:, first:]
+        return weigh(query @ lesson.rotate(key).mT / sqrt(query.shape[-1])) @ value
 
     return answer
 
@@ -516,10 +495,6 @@ NAMED = {
                 query, key, value, max(0, key.shape[1] - query.shape[1])
             )
         ],
-        "never_before": [
-            lambda query, key, value, first: rope_padded(query, key, value, first * (first > 0))
-        ],
-        "no_sign": [rope_moving_the_keys_back],
         "behind_the_keys": [rope_after_the_keys],
         "values_too": [
             lambda query, key, value, first: rope_padded(query, key, lesson.rotate(value), first)
@@ -579,8 +554,6 @@ UNNAMED = {
     "rope": [
         lambda query, key, value, first: value[:, :1] + 0 * query,
         rope_values_and_halves,
-        rope_never_before_0,
-        rope_padded_never_before_0,
         rope_with_weights(bare_exp),
         rope_with_weights(less_the_highest_of_all),
         rope_with_weights(lambda scores: scores.clamp(-50, 50).softmax(dim=-1)),
