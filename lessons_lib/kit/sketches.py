@@ -33,9 +33,10 @@ GREY, QUIET = "#D9D9D9", "#595959"  # for areas, and for words beside the matter
 
 @house_style()
 def slabs(T: int, d_model: int, n_heads: int, title: str, alt: str) -> Picture:
-    """Draw how heads are split, attend each by itself, are merged and mixed by W_o.
+    """Draw how words are projected, split into heads, attend, are merged and mixed by W_o.
 
-    A slab has T rows, and its columns have the colour of their head. Sizes stand below each stage.
+    A slab has T rows. Its columns have the colour of their head, or are grey: of no head. Sizes
+    stand below each stage.
 
     Raises:
         ValueError: if a size is below 1, d_model not divisible by n_heads, or n_heads above 6.
@@ -45,46 +46,47 @@ def slabs(T: int, d_model: int, n_heads: int, title: str, alt: str) -> Picture:
     check_divisible("d_model", d_model, by=n_heads)
     check_at_most("n_heads", n_heads, len(COLOURS))
     d_k = d_model // n_heads
-    wide, high = 5.1 / (3 * d_model + 2 * d_k), min(0.2, 3.6 / (n_heads * T))
+    wide, high = 5.6 / (4 * d_model + 2 * d_k), min(0.2, 3.6 / (n_heads * T))
     full, part, tall = wide * d_model, wide * d_k, high * T
     apart = tall + 0.22  # from head to head
     bottom, height = 1.0, n_heads * apart - 0.22
     middle = bottom + height / 2
     heads = [bottom + height - tall / 2 - h * apart for h in range(n_heads)]  # their middles
 
-    places = [0.5]  # the left edges of the five stages
-    for gap in (full + 0.75, part + 1.75, part + 0.75, full + 0.85):
+    places = [0.5]  # the left edges of the six stages
+    for gap in (full + 0.85, full + 0.75, part + 1.75, part + 0.75, full + 0.85):
         places.append(places[-1] + gap)
     axes = _sheet(title, width=places[-1] + full + 0.25, height=bottom + height + 1.45)
     whole = torch.arange(d_model) // d_k  # (d_model,): the head that owns each column
-    mixed = torch.full((d_model,), len(COLOURS))  # grey: no head's own
-    _slab(axes, places[0], middle, whole, T, wide, high)
-    _slab(axes, places[3], middle, whole, T, wide, high)
-    _slab(axes, places[4], middle, mixed, T, wide, high)
+    grey = torch.full((d_model,), len(COLOURS))  # no head's own
+    words, query, *split, merged, mixed = places
+    for place, owners in (words, grey), (query, whole), (merged, whole), (mixed, grey):
+        _slab(axes, place, middle, owners, T, wide, high)
     for h, y in enumerate(heads):
         colour = COLOURS[h]
-        for place in places[1:3]:
+        for place in split:
             _slab(axes, place, y, torch.full((d_k,), h), T, wide, high)
         port = middle + 0.8 * tall * ((n_heads - 1) / 2 - h) / n_heads  # where it leaves the slab
-        box = (places[1] + part + places[2]) / 2  # the middle of its attention
+        box = (split[0] + part + split[1]) / 2  # the middle of its attention
         _block(axes, box, y, "attention", "white", height=0.34, width=1.0)
         for start, end in (
-            ((places[0] + full + 0.06, port), (places[1] - 0.06, y)),
-            ((places[1] + part + 0.06, y), (box - 0.5, y)),
-            ((box + 0.5, y), (places[2] - 0.06, y)),
-            ((places[2] + part + 0.06, y), (places[3] - 0.06, port)),
+            ((query + full + 0.06, port), (split[0] - 0.06, y)),
+            ((split[0] + part + 0.06, y), (box - 0.5, y)),
+            ((box + 0.5, y), (split[1] - 0.06, y)),
+            ((split[1] + part + 0.06, y), (merged - 0.06, port)),
         ):
             _way(axes, start, end, head=True, colour=colour)
-    _way(axes, (places[3] + full + 0.06, middle), (places[4] - 0.06, middle), head=True)
 
-    axes.text(
-        places[0] - 0.1, middle, f"T = {T}", rotation=90, ha="right", va="center", fontsize=12
-    )
+    look = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 12}
+    axes.text(words - 0.1, middle, f"T = {T}", **look)
     top = {"ha": "center", "va": "bottom", "fontsize": 12}
-    axes.text(places[0] + full / 2, middle + tall / 2 + 0.06, f"d_model = {d_model}", **top)
-    axes.text(places[1] + part / 2, bottom + height + 0.06, f"d_k = {d_k}", **top)
-    axes.text(places[3] + full + 0.41, middle + 0.08, "· W_o", weight="bold", **top)
+    axes.text(words + full / 2, middle + tall / 2 + 0.06, f"d_model = {d_model}", **top)
+    axes.text(split[0] + part / 2, bottom + height + 0.06, f"d_k = {d_k}", **top)
+    for left, right, matrix in (words, query, "W_q"), (merged, mixed, "W_o"):
+        _way(axes, (left + full + 0.06, middle), (right - 0.06, middle), head=True)
+        axes.text(left + full + 0.41, middle + 0.08, f"· {matrix}", weight="bold", **top)
     stages = {
+        "words X": (full, "(B, T, d_model)", (T, d_model)),
         "query (key and\nvalue alike)": (full, "(B, T, d_model)", (T, d_model)),
         "split": (part, "(B, H, T, d_k)", (n_heads, T, d_k)),
         "a context\nfrom each head": (part, "(B, H, T, d_k)", (n_heads, T, d_k)),

@@ -84,20 +84,21 @@ def test_the_overlap_test_finds_words_on_words():
 # Heads as slabs
 
 
-def test_slabs_are_coloured_as_the_heads_are_split_and_merged():
+def test_slabs_are_coloured_as_the_heads_are_projected_split_and_merged():
     T, d_model, H = 5, 12, 3
     meshes = sketches.slabs(T, d_model, H, "t", "alt").figure.axes[0].collections
     colours = [mesh.get_array() for mesh in meshes]
-    whole, merged, mixed = (torch.tensor(c.data) for c in colours[:3])
+    words, whole, merged, mixed = (torch.tensor(c.data) for c in colours[:4])
     split = split_heads(whole[None], H)[0]  # (H, T, d_k)
     for h in range(H):
-        for mesh in colours[3 + 2 * h : 5 + 2 * h]:  # before and after its attention
+        for mesh in colours[4 + 2 * h : 6 + 2 * h]:  # before and after its attention
             assert torch.equal(torch.tensor(mesh.data), split[h])
             assert (split[h] == h).all()
     assert torch.equal(merge_heads(split[None])[0], merged)
     assert len(mixed.unique()) == 1 and mixed.shape == (T, d_model)
     assert mixed.unique() not in whole.unique()
-    assert len(meshes) == 3 + 2 * H
+    assert torch.equal(words, mixed)  # grey: no head's own, before the projection as after W_o
+    assert len(meshes) == 4 + 2 * H
 
 
 def test_the_shapes_stand_below_the_slabs():
@@ -106,8 +107,9 @@ def test_the_shapes_stand_below_the_slabs():
         assert shape in says
     x = split_heads(torch.zeros(1, 5, 12), 4)
     assert says.count(f"(B, {', '.join(map(str, x.shape[1:]))})") == 2
-    assert says.count("(B, 5, 12)") == 3
+    assert says.count("(B, 5, 12)") == 4
     assert says.count("attention") == 4
+    assert says.count("· W_q") == says.count("· W_o") == 1
 
 
 @pytest.mark.parametrize(
