@@ -514,9 +514,8 @@ def transformer(
     decoder = ["masked multi-head\nself-attention", "multi-head\ncross-attention", "feed-forward"]
     left, right = 2.85, 6.75
     top = _stack(axes, left, BLUE, "source words", encoder, times, side=-1)
-    _way(
-        axes, (left, top), (left, top + 0.3), (4.75, top + 0.3), (4.75, 4.47), colour=BLUE, width=5
-    )
+    way = (left, top), (left, top + 0.3), (4.75, top + 0.3), (4.75, 4.47)
+    _way(axes, *way, colour=BLUE, width=2.4)  # behind the norm it is the stream no more
     axes.text(left, top + 0.48, "memory", ha="center", fontsize=13, weight="bold", color=BLUE)
     # Keys and values go into cross-attention from the left.
     for name, y, above in ("K", 4.73, 0.15), ("V", 4.47, -0.15):
