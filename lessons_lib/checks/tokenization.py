@@ -222,6 +222,11 @@ def in_place_order(ids, pair, new):
     return ids
 
 
+def equal_ids_apart(text):
+    """Ids that are equal, but numbers of their own: `is` tells them apart."""
+    return [int(i) for i in text.split()]
+
+
 merge_pair = Exercise(
     id="merge_pair",
     lesson=9,
@@ -244,6 +249,10 @@ merge_pair = Exercise(
         Case("five equal ids, others around", ([1, 7, 7, 7, 7, 7, 2, 7], (7, 7), 256)),
         Case("the first id of the pair twice", ([1, 1, 2, 2, 1, 1, 1, 2], (1, 2), 256)),
         Case("ids above 255: a merge of merges", ([256, 300, 256, 256, 300], (256, 300), 301)),
+        Case(
+            "ids of two sources",
+            (equal_ids_apart("300 301 5 300 301"), tuple(equal_ids_apart("300 301")), 302),
+        ),
         Case("ids of 0, and the new one is 0", ([0, 0, 3, 0, 4, 3], (4, 3), 0)),
         Case("a pair of zeros", ([0, 0, 0, 5, 0], (0, 0), 256)),
         Case("the new id is there already", ([256, 1, 2, 256, 2], (1, 2), 256)),
