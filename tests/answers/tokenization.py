@@ -405,11 +405,16 @@ def merge_once(ids, pair, new):
 
 
 def merge_backwards(ids, pair, new):
+    """From the right, and what it has written is looked at again: two mistakes."""
     ids = ids[:]
     for i in range(len(ids) - 2, -1, -1):
         if ids[i : i + 2] == list(pair):
             ids[i : i + 2] = [new]
     return ids
+
+
+def merge_turned_lists(ids, pair, new):
+    return merge_by_slices(ids[::-1], pair[::-1], new)[::-1]
 
 
 def merge_keeping_the_second(ids, pair, new):
@@ -1548,7 +1553,7 @@ NAMED = {
     "merge_pair": {
         "overlapping": [merge_overlapping],
         "first_only": [merge_once],
-        "from_the_right": [merge_backwards],
+        "from_the_right": [merge_turned_lists],
         "second_kept": [merge_keeping_the_second],
         "last_lost": [merge_to_the_last_but_one],
         "either_order": [merge_sets],
@@ -1620,6 +1625,7 @@ UNNAMED = {
         pairs_sorted_across_words,
     ],
     "merge_pair": [
+        merge_backwards,
         merge_into_a_tuple,
         merge_in_place,
         merge_digits,
