@@ -770,14 +770,14 @@ whole_text = Exercise(
         Case("a byte at the end that continues nothing", (b"two\x80",)),
         Case("one byte too many behind a finished character", ("fü".encode() + b"\xbc",)),
         Case("four bytes that continue nothing", (b"a\x80\x81\xbe\xbf",)),
-        Case("0xC0 and 0xF5 at the end open nothing", (b"a\xc0 \xf5",)),
-        Case("0xC0 at the end opens nothing", (b"a\xc0",)),
-        Case("0xC1 at the end opens nothing", (b"\xc1",)),
-        Case("0xC2 opens two bytes", (b"\xc2",)),
-        Case("0xDF opens two bytes", (b"\xdf\xbf\xdf",)),
-        Case("0xE0 opens three bytes", (b"\xe0\xa0",)),
-        Case("0xEF opens three bytes", (b"\xef\xbf",)),
-        Case("0xF4 opens four bytes", (b"\xf4\x8f\xbf",)),
+        Case(r"\xc0 and \xf5 at the end open nothing", (b"a\xc0 \xf5",)),
+        Case(r"\xc0 at the end opens nothing", (b"a\xc0",)),
+        Case(r"\xc1 at the end opens nothing", (b"\xc1",)),
+        Case(r"\xc2 opens two bytes", (b"\xc2",)),
+        Case(r"\xdf opens two bytes", (b"\xdf\xbf\xdf",)),
+        Case(r"\xe0 opens three bytes", (b"\xe0\xa0",)),
+        Case(r"\xef opens three bytes", (b"\xef\xbf",)),
+        Case(r"\xf4 opens four bytes", (b"\xf4\x8f\xbf",)),
         Case("a letter behind a beginning: it is no beginning any more", (b"\xe2a",)),
         Case("two bytes of four, and a letter behind them", (b"\xf0\x9fa",)),
         Case("� itself at the end, a character of the text", ("a\ufffd".encode(),)),
@@ -843,8 +843,8 @@ whole_text = Exercise(
         "Go back from the end, over at most three bytes, to the byte that opens a character. Its"
         " value says how many bytes belong to it. If fewer are there, they are the rest; all that"
         " comes before is decoded, invalid bytes become �.",
-        "for length in 1, 2, 3: if data[-length:] begins with a byte of 0xC2 or more, that many"
-        " bytes are wanted: 2 below 0xE0, 3 below 0xF0, 4 up to 0xF4. More than length? Then"
+        r"for length in 1, 2, 3: the byte data[-length] opens 2 bytes from \xc2 to \xdf, 3 up to \xef"
+        r" and 4 up to \xf4. Are that more than length? Then"
         ' data[-length:] is the rest, and data[:-length].decode(errors="replace") the text. Stop'
         " at the first opening byte. Mind data that are shorter than length.",
     ),
