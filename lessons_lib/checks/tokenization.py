@@ -843,8 +843,8 @@ whole_text = Exercise(
         "Go back from the end, over at most three bytes, to the byte that opens a character. Its"
         " value says how many bytes belong to it. If fewer are there, they are the rest; all that"
         " comes before is decoded, invalid bytes become �.",
-        r"for length in 1, 2, 3: the byte data[-length] opens 2 bytes from \xc2 to \xdf, 3 up to \xef"
-        r" and 4 up to \xf4. Are that more than length? Then"
+        r"for length in 1, 2, 3: the byte data[-length] opens two bytes from \xc2 to \xdf, three up"
+        r" to \xef, four up to \xf4; others open nothing. Is that more than length? Then"
         ' data[-length:] is the rest, and data[:-length].decode(errors="replace") the text. Stop'
         " at the first opening byte. Mind data that are shorter than length.",
     ),
