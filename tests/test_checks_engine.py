@@ -575,6 +575,9 @@ class Nameless:
 
 
 NAMELESS = Nameless()
+UNFINISHED = (
+    "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xc3 in position 1: unexpected end of data"
+)
 
 
 # What an answer returns → exercise, answer, the first sentence, and facts.
@@ -671,6 +674,12 @@ WITHOUT_TENSORS = {
         ),
         "`text` has a wrong value.",
         {"got": "… 'e語Z😀QäJßE語B😀' … (from character 388)"},
+    ),
+    "an error that names a byte": (
+        "whole_text",
+        lambda data: (data.decode(), b""),
+        "Your function stopped with an error in line",
+        {"error": UNFINISHED},
     ),
     "a dict kept between calls": (
         "count_pairs",

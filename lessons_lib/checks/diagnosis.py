@@ -429,10 +429,13 @@ def said(error: BaseException) -> str:
 
 
 def readable(line: str) -> str:
-    """A line of text, not too long, without addresses and places, which differ between machines."""
+    """A line of text, not too long, without addresses and places, which differ between machines.
+
+    Bytes such as 0xff stay.
+    """
     line = re.sub(r" \(Triggered internally at .*\)", "", line)  # torch's warnings end like this
     line = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", line)
-    return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:LINE_WIDTH]
+    return re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", line)[:LINE_WIDTH]
 
 
 PACKAGE = Path(__file__).resolve().parents[1]
