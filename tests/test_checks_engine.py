@@ -1,6 +1,7 @@
 """The engine of the exercises: whatever an answer does, it gets the right sentence."""
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -543,6 +545,202 @@ def test_numbers_that_look_alike_are_shown_in_full(monkeypatch):
 def test_tolerance(monkeypatch, factor, status):
     small_exercise(monkeypatch)
     assert check("double", lambda x: 2 * x * factor).status == status
+
+
+# --- results that are no tensors ------------------------------------------------------------------
+
+
+def groups(digits, n):
+    """The right answer to from_right."""
+    first = len(digits) % n
+    return [digits[:first]] * (first > 0) + [
+        digits[i : i + n] for i in range(first, len(digits), n)
+    ]
+
+
+def pair_counts(words):
+    """The right answer to count_pairs."""
+    pairs = [pair for word in words for pair in itertools.pairwise(word)]
+    return {pair: pairs.count(pair) for pair in pairs}
+
+
+def kept_dict():
+    counts = {}
+
+    def answer(words):
+        counts.clear()
+        counts.update(pair_counts(words))
+        return counts
+
+    return answer
+
+
+def empties_words(words):
+    counts = pair_counts(words)
+    words.clear()
+    return counts
+
+
+class Nameless:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+NAMELESS = Nameless()
+UNFINISHED = (
+    "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xc3 in position 1: unexpected end of data"
+)
+
+
+# What an answer returns → exercise, answer, the first sentence, and facts.
+WITHOUT_TENSORS = {
+    "another kind": (
+        "from_right",
+        lambda digits, n: tuple(groups(digits, n)),
+        "`groups` should be a list.",
+        {"expected": "a list", "got": "a tuple of 2"},
+    ),
+    "a tensor": (
+        "bits_per_character",
+        lambda nll, n_tokens, text: torch.tensor(1.0),
+        "`bits` should be a number (float).",
+        {"got": "one tensor"},
+    ),
+    "True is no number": (
+        "bits_per_character",
+        lambda nll, n_tokens, text: True,
+        "`bits` should be a number (float).",
+        {"got": "a value of type bool"},
+    ),
+    "a number too large for a float": (
+        "bits_per_character",
+        lambda nll, n_tokens, text: 10**400,
+        "`bits` has a wrong value.",
+        {"expected": "1"},
+    ),
+    "no number": (
+        "bits_per_character",
+        lambda nll, n_tokens, text: float("nan"),
+        "`bits` has a wrong value.",
+        {"got": "nan"},
+    ),
+    "one of two": (
+        "whole_text",
+        lambda data: data.decode(),
+        "Your function should return 2 values.",
+        {"expected": "2 values: text, rest", "got": "a value of type str"},
+    ),
+    "the second of another kind": (
+        "whole_text",
+        lambda data: (data.decode(), ""),
+        "`rest` should be bytes.",
+        {"input": "data b'two'"},
+    ),
+    "a short list is shown in full": (
+        "from_right",
+        lambda digits, n: ["12", "3456"],
+        "`groups` has a wrong value.",
+        {
+            "where": "groups[0], the first of 2 wrong ones",
+            "expected": "['123', '456']",
+            "got": "['12', '3456']",
+            "input": "digits '123456', n 3",
+        },
+    ),
+    "a long list is shown where it is wrong": (
+        "from_right",
+        lambda digits, n: groups(digits, n)[: 40 if n == 7 else None],
+        "`groups` has a wrong value.",
+        {"where": "groups[40], the first of 3 wrong ones", "got": "nothing"},
+    ),
+    "an entry too few": (
+        "count_pairs",
+        lambda words: dict(list(pair_counts(words).items())[:1]),
+        "`counts` has a wrong value.",
+        {"where": "counts[(6, 5)]", "got": "{(5, 6): 2}"},
+    ),
+    "floats in place of whole numbers": (
+        "count_pairs",
+        lambda words: {pair: float(n) for pair, n in pair_counts(words).items()},
+        "`counts` has a wrong value.",
+        {"expected": "{(5, 6): 1}", "got": "{(5, 6): 1.0}"},
+    ),
+    "something that cannot be written": (
+        "from_right",
+        lambda digits, n: [NAMELESS],
+        "`groups` has a wrong value.",
+        {"got": "a value of type list"},
+    ),
+    "an address": (
+        "from_right",
+        lambda digits, n: [groups],
+        "`groups` has a wrong value.",
+        {"got": "[<function groups at 0x…>]"},
+    ),
+    "long text": (
+        "whole_text",
+        lambda data: (
+            (data.decode(errors="replace")[:400], b"")
+            if len(data) > 400
+            else engine.EXERCISES["whole_text"].oracle(data)
+        ),
+        "`text` has a wrong value.",
+        {"got": "… 'e語Z😀QäJßE語B😀' … (from character 388)"},
+    ),
+    "an error that names a byte": (
+        "whole_text",
+        lambda data: (data.decode(), b""),
+        "Your function stopped with an error in line",
+        {"error": UNFINISHED},
+    ),
+    "a dict kept between calls": (
+        "count_pairs",
+        kept_dict(),
+        "What your function returned before changes when it is called again.",
+        {},
+    ),
+    "a changed list": (
+        "count_pairs",
+        empties_words,
+        "Your function changes its input `words` in place.",
+        {"before": "words [[5, 6]]", "after": "words []"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "exercise_id, answer, sentence, facts", WITHOUT_TENSORS.values(), ids=WITHOUT_TENSORS
+)
+def test_lists_dicts_text_and_numbers_get_their_sentence(exercise_id, answer, sentence, facts):
+    verdict = check(exercise_id, answer)
+    assert (verdict.status, verdict.misconception) == ("fail", None)
+    assert verdict.message.startswith(sentence)
+    for label, text in facts.items():
+        assert dict(verdict.facts)[label] == text
+
+
+@pytest.mark.parametrize("kind", [dict, Counter, lambda counts: defaultdict(int, counts)])
+def test_any_dict_is_a_dict(kind):
+    assert check("count_pairs", lambda words: kind(pair_counts(words))).status == "pass"
+
+
+@pytest.mark.parametrize(
+    "value, expected, n",
+    [
+        ([1, 2, 3], [1, 2, 3], 0),
+        ([1, 5, 3], [1, 2, 3], 1),
+        ([1, 5], [1, 2, 3], 2),  # of another length: all its elements
+        (["12", "3"], ["1", "23"], 2),
+        ({1: 2, 3: 4}, {1: 2, 5: 4}, 2),  # one too many, one missing
+        ((b"a", "b"), (b"a", "c"), 1),
+        (1.5, 1.5 + 1e-9, 0),
+        (1.5, 2.5, diagnosis.ENOUGH),
+        (float("inf"), 2.5, 0),
+        (10**400, 3, 1),
+    ],
+)
+def test_evidence_of_what_is_no_tensor(value, expected, n):
+    assert diagnosis.evidence(value, expected) == n
 
 
 # --- calling safely -------------------------------------------------------------------------------

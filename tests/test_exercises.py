@@ -214,8 +214,21 @@ OWED = (
 )
 
 
+OWED_WITHOUT_TENSORS = (
+    "**What every answer owes.** What you are given stays as it is: change nothing in place. "
+    "Nothing here is a tensor: lists come back as lists, whole numbers as int, "
+    "other numbers as float, text as str, bytes as bytes. "
+    "The same input gives the same answer, no later call changes an answer that was given, "
+    "and the settings of Python and torch stay as they are."
+)
+
+
 def test_notebook_says_what_every_check_demands(name):
-    assert cells(ROOT, ROOT / "exercises" / name)[0].source.endswith(OWED)
+    lesson = int(name.partition("_")[0])
+    exercises = [exercise for exercise in EXERCISES.values() if exercise.lesson == lesson]
+    given = [arg for exercise in exercises for case in exercise.cases for arg in case.args]
+    owed = OWED if any(map(torch.is_tensor, given)) else OWED_WITHOUT_TENSORS
+    assert cells(ROOT, ROOT / "exercises" / name)[0].source.endswith(owed)
 
 
 def test_every_exercise_of_the_lesson_is_in_its_notebook(name):

@@ -137,11 +137,13 @@ def call(answer: Callable, args: tuple, seed: int = 0) -> Outcome:
 
 
 def snapshot(value: object) -> object:
-    """Copy the tensors of a result, so that no later call can change them; gradients dropped."""
+    """Copy a result, so that no later call can change it; gradients dropped."""
     if isinstance(value, torch.Tensor) and not value.is_nested:
         return value.detach().clone()
     if type(value) in (tuple, list):
         return type(value)(snapshot(part) for part in value)
+    if isinstance(value, dict):
+        return {key: snapshot(part) for key, part in value.items()}
     return value
 
 

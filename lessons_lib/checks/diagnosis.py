@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons_lib.checks import calling
+from lessons_lib.checks import calling, python_values
 from lessons_lib.checks.calling import Outcome
 from lessons_lib.checks.exercise import Case, Exercise, Facts
+from lessons_lib.checks.python_values import ABSOLUTE, RELATIVE
 
-# A right answer in another style adds up in another order: float32 leaves it about 1e-6 away.
-RELATIVE, ABSOLUTE = 1e-4, 1e-5
 FEW_IDS, FEW_NUMBERS = 16, 12  # tensors up to this size are shown in full
-LIST_WIDTH = 60  # and lists of words up to this many characters
 ROW_IDS = 24  # of a row of ids that is not shown in full
 PRINTED_LINES, LINE_WIDTH = 10, 200  # of what the answer printed
 # How much must speak for a name: one wrong number with digits, or three wrong whole numbers or
@@ -58,6 +56,10 @@ class Trial:
             yield names[0], self.first.value, self.expected
         else:
             yield from zip(names, self.first.value, self.expected, strict=True)
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """The same, for what is a tensor; lists, text and the like have neither shape nor dtype."""
+        return (part for part in self.returned() if is_plain(part[2]))
 
     def arguments(self) -> list[tuple[str, object]]:
         """The arguments of the case with their names."""
@@ -182,21 +184,26 @@ def none_returned(trial: Trial) -> Finding | None:
 
 
 def wrong_type(trial: Trial) -> Finding | None:
-    """Something other than a tensor, or another number of them."""
+    """Something of another kind than what is wanted, or another number of things."""
     names, value = trial.exercise.returns, trial.first.value
     if len(names) > 1 and not (isinstance(value, (tuple, list)) and len(value) == len(names)):
-        rows = (("expected", f"{len(names)} tensors: {', '.join(names)}"), ("got", kind(value)))
-        return Finding(f"Your function should return {len(names)} tensors.", trial.facts(*rows))
-    for name, got, _ in trial.returned():
-        if not is_plain(got):
+        many = f"{len(names)} {'tensors' if all(map(is_plain, trial.expected)) else 'values'}"
+        rows = (("expected", f"{many}: {', '.join(names)}"), ("got", kind(value)))
+        return Finding(f"Your function should return {many}.", trial.facts(*rows))
+    for name, got, expected in trial.returned():
+        if is_plain(expected) and not is_plain(got):
             rows = (("expected", "a torch.Tensor"), ("got", kind(got)))
             return Finding(f"`{name}` should be a tensor.", trial.facts(*rows))
+        if not is_plain(expected) and not python_values.fits(got, expected):
+            wanted = python_values.KINDS[type(expected)]
+            rows = (("expected", wanted), ("got", kind(got)))
+            return Finding(f"`{name}` should be {wanted}.", trial.facts(*rows))
     return None
 
 
 def wrong_shape(trial: Trial) -> Finding | None:
     """A tensor of another shape."""
-    for name, got, expected in trial.returned():
+    for name, got, expected in trial.tensors():
         if got.shape != expected.shape:
             shapes = (("expected", sized(expected)), ("got", sized(got)))
             facts = trial.facts(("where", f"shape of {name}"), *shapes)
@@ -206,7 +213,7 @@ def wrong_shape(trial: Trial) -> Finding | None:
 
 def wrong_dtype(trial: Trial) -> Finding | None:
     """Numbers of another kind, or on another device."""
-    for name, got, expected in trial.returned():
+    for name, got, expected in trial.tensors():
         for what in ("dtype", "device"):
             if getattr(got, what) != getattr(expected, what):
                 facts = trial.facts(
@@ -220,7 +227,7 @@ def wrong_dtype(trial: Trial) -> Finding | None:
 
 def not_a_number(trial: Trial) -> Finding | None:
     """NaN where a number is expected."""
-    for name, got, expected in trial.returned():
+    for name, got, expected in trial.tensors():
         wrong = got.isnan() & ~expected.isnan()
         if wrong.any():
             facts = trial.difference(name, wrong, got, expected)
@@ -259,6 +266,12 @@ def earlier_value_changed(trial: Trial) -> Finding | None:
 def wrong_value(trial: Trial) -> Finding | None:
     """The first element that differs."""
     for name, got, expected in trial.returned():
+        if not is_plain(expected):
+            if not python_values.equal(got, expected):
+                rows = python_values.difference(name, got, expected)
+                facts = trial.facts(*((label, readable(text)) for label, text in rows))
+                return Finding(f"`{name}` has a wrong value.", facts)
+            continue
         wrong = ~close(got, expected)
         if wrong.any():
             facts = trial.difference(name, wrong, got, expected)
@@ -301,6 +314,10 @@ def alike(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return python_values.nearly(one, other)
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
         return False  # one of them at least is sparse or nested, and cannot be compared
     return type(one) is type(other) and one == other
@@ -309,16 +326,20 @@ def alike(one: object, other: object) -> bool:
 def evidence(value: object, expected: object) -> int:
     """How much of a wrong outcome can speak for its cause: ENOUGH for a wrong number with digits.
 
-    A whole number or truth value counts 1, NaN, infinity and None nothing. Of a result in another
-    shape, type or number, all elements count.
+    A whole number, truth value or text counts 1, as does an entry of a dict; NaN, infinity and None
+    nothing. Of a result in another shape, type or number, all elements count.
     """
     if isinstance(value, (tuple, list)):
         fits = isinstance(expected, (tuple, list)) and len(expected) == len(value)
         return sum(map(evidence, value, expected if fits else [None] * len(value)))
+    if isinstance(value, (str, bytes, dict)):
+        return python_values.n_wrong(value, expected)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         value = torch.from_numpy(value)
     if isinstance(value, (bool, int, float)):
-        value = torch.tensor(value)
+        if python_values.equal(value, expected):
+            return 0
+        return ENOUGH * math.isfinite(value) if isinstance(value, float) else 1
     if not is_plain(value):
         return 0
     wrong = torch.ones(value.shape, dtype=torch.bool)
@@ -375,8 +396,8 @@ def describe(name: str, value: object) -> str:
         if is_small(value):
             return f"{name} {listed(value)}"
         return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, list):
-        return f"{name} {value}" if len(str(value)) <= LIST_WIDTH else f"{name}, {len(value)} items"
+    if isinstance(value, (list, tuple, dict, str, bytes)):
+        return python_values.described(name, value)
     return f"{name} {value!r}" if isinstance(value, (int, float)) or is_dataclass(value) else name
 
 
@@ -416,10 +437,13 @@ def said(error: BaseException) -> str:
 
 
 def readable(line: str) -> str:
-    """A line of text, not too long, without addresses and places, which differ between machines."""
+    """A line of text, not too long, without addresses and places, which differ between machines.
+
+    Bytes such as 0xff stay.
+    """
     line = re.sub(r" \(Triggered internally at .*\)", "", line)  # torch's warnings end like this
     line = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", line)
-    return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:LINE_WIDTH]
+    return re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", line)[:LINE_WIDTH]
 
 
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -14,6 +14,7 @@ from lessons_lib.checks import (
     positional_encoding,
     rnn_bottleneck,
     self_attention,
+    tokenization,
     transformer,
     words_to_tensors,
 )
@@ -33,6 +34,7 @@ LESSONS = (
     positional_encoding,
     transformer,
     decoding,
+    tokenization,
 )
 EXERCISES = {exercise.id: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 

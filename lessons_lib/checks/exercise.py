@@ -51,7 +51,9 @@ class Property:
 class Exercise:
     """One function to write, and all that is needed to judge it.
 
-    `returns` names what is returned: one name for one tensor, several for a tuple of them.
+    `returns` names what is returned: one name for one tensor, several for a tuple of them. Where
+    the oracle returns a list, a dict, text, bytes or a number in place of a tensor, so does a right
+    answer.
     `oracle` is torch's own function or a slow loop, with the parameter names of the exercise.
     `cases` stand simplest first, and each brings one new idea.
     """
