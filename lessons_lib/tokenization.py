@@ -6,7 +6,7 @@ learns the same merges as the library `tokenizers`, in the same order, and gives
 
 import re
 from collections import Counter, defaultdict
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import pairwise
 
 from lessons_lib.kit.arguments import (
@@ -54,6 +54,15 @@ def count_pairs(words: dict[tuple[int, ...], int]) -> Counter:
     return counts
 
 
+def holders_of(words: dict[tuple[int, ...], int]) -> defaultdict:
+    """Which words hold a pair: {pair: a set of words}, empty for a pair that is new."""
+    holders = defaultdict(set)
+    for word in words:
+        for pair in pairwise(word):
+            holders[pair].add(word)
+    return holders
+
+
 def merge(ids: tuple[int, ...], pair: tuple[int, int], new: int) -> tuple[int, ...]:
     """Replace each occurrence of `pair` by `new`, from left to right: a a a → new a."""
     merged, i = [], 0
@@ -80,31 +89,23 @@ def learn_merges(text: str, n_merges: int) -> dict[tuple[int, int], int]:
     words = {byte_ids(word): n for word, n in Counter(split_text(text)).items()}
     counts = count_pairs(words)
     check_some_pair("text", text, counts)
-    holders = defaultdict(set)  # pair → the words that hold it
-    for word in words:
-        for pair in pairwise(word):
-            holders[pair].add(word)
-    queue = [(-n, pair) for pair, n in counts.items()]
-    heapify(queue)  # the most frequent pair first; counts that are out of date stay in it
-    merges = {}
+    queue = sorted((-n, pair) for pair, n in counts.items())  # the most frequent pair first
+    holders, merges = holders_of(words), {}
     while queue and len(merges) < n_merges:
         n, best = heappop(queue)
-        if n == 0 or -n != counts[best]:
-            continue  # out of date
-        new = merges[best] = 256 + len(merges)
-        old = {word: words.pop(word) for word in holders[best]}
-        changed = {merge(word, best, new): n for word, n in old.items()}
-        words |= changed
-        counts.subtract(count_pairs(old))
-        counts.update(count_pairs(changed))
-        for word in old:
-            for pair in pairwise(word):
-                holders[pair].discard(word)
-        for word in changed:
-            for pair in pairwise(word):
-                holders[pair].add(word)
-        for pair in {pair for word in [*old, *changed] for pair in pairwise(word)}:
-            heappush(queue, (-counts[pair], pair))
+        if -n != counts[best]:  # it is rarer by now: back into the queue
+            heappush(queue, (-counts[best], best))
+        elif n < 0:
+            new = merges[best] = 256 + len(merges)
+            old = {word: words.pop(word) for word in holders[best] & words.keys()}
+            changed = {merge(word, best, new): n for word, n in old.items()}
+            words |= changed
+            counts.subtract(count_pairs(old))
+            counts.update(count_pairs(changed))
+            for word in changed:
+                for pair in pairwise(word):
+                    holders[pair].add(word)
+                    heappush(queue, (-counts[pair], pair))
     return merges
 
 
