@@ -101,11 +101,12 @@ def learn_merges(text: str, n_merges: int) -> dict[tuple[int, int], int]:
             changed = {merge(word, best, new): n for word, n in old.items()}
             words |= changed
             counts.subtract(count_pairs(old))
-            counts.update(count_pairs(changed))
-            for word in changed:
-                for pair in pairwise(word):
-                    holders[pair].add(word)
-                    heappush(queue, (-counts[pair], pair))
+            found = count_pairs(changed)
+            counts.update(found)
+            for pair in found:
+                heappush(queue, (-counts[pair], pair))
+            for pair, those in holders_of(changed).items():
+                holders[pair] |= those
     return merges
 
 
