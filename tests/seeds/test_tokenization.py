@@ -25,23 +25,25 @@ task = functools.cache(lambda name: number_digits(CUTS[name]))
 
 
 @functools.cache
-def right(name, seed, lr=4e-3):
+def right(name, seed, lr=4e-3, steps=400):
     """Which held-out numbers come out right: (N,)."""
     own = task(name)
     seed_everything(seed)
     model = CachedTransformer(len(own.src_vocab), len(own.tgt_vocab))
-    train(model, own, steps=400, lr=lr, seed=seed)
+    train(model, own, steps=steps, lr=lr, seed=seed)
     share = exact_match(greedy_decode(model, own.test[0]), own.test[1]).float()
-    print(f"{name}, seed {seed}, rate {lr:g}: {share.mean():.3f}")
+    print(f"{name}, seed {seed}, rate {lr:g}, {steps} steps: {share.mean():.3f}")
     return share
 
 
 @each_seed
-def test_order_of_digits_decides(seed):
-    for lr in (4e-3, 2e-3):  # at 2e-3 single digits are at their best of four rates
-        assert right("reversed", seed, lr).mean() > 0.97
-    assert right("reversed", seed).mean() > right("single", seed).mean() + 0.15
-    assert right("reversed", seed).mean() > right("single", seed, 2e-3).mean() + 0.03
+def test_order_and_cut_decide(seed):
+    assert right("reversed", seed).mean() > 0.97
+    assert right("right", seed).mean() > 0.93
+    assert right("left", seed).mean() < 0.35
+    assert right("single", seed).mean() < 0.85
+    # At half the rate single digits are at their best of four; the order stays.
+    assert right("left", seed).mean() + 0.2 < right("single", seed, 2e-3).mean() < 0.97
 
 
 @each_seed
@@ -54,6 +56,5 @@ def test_single_digits_depend_on_the_length(seed):
 
 
 @each_seed
-def test_threes_from_the_right_beat_the_left(seed):
-    assert right("right", seed).mean() > 0.93
-    assert right("left", seed).mean() < 0.35
+def test_single_digits_need_more_steps(seed):
+    assert right("single", seed, steps=1200).mean() > 0.97
