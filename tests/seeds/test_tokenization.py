@@ -14,18 +14,17 @@ from lessons_lib.kit.vocabulary import lengths
 from lessons_lib.transformer import CachedTransformer
 
 pytestmark = pytest.mark.seeds
-each_seed = pytest.mark.parametrize("seed", range(3))
 CUTS = {
-    "single": list,
-    "reversed": lambda digits: list(digits[::-1]),
-    "right": lambda digits: f"{int(digits):,}".split(","),
-    "left": lambda digits: wrap(digits, 3),
+    "as written": list,
+    "reversed": lambda digits: list(reversed(digits)),
+    "threes from the right": lambda digits: f"{int(digits):,}".split(","),
+    "threes from the left": lambda digits: wrap(digits, 3),
 }
 task = functools.cache(lambda name: number_digits(CUTS[name]))
 
 
 @functools.cache
-def right(name, seed, lr=4e-3, steps=400):
+def right(name, seed, steps, lr=4e-3):
     """Which held-out numbers come out right: (N,)."""
     own = task(name)
     seed_everything(seed)
@@ -36,25 +35,30 @@ def right(name, seed, lr=4e-3, steps=400):
     return share
 
 
-@each_seed
-def test_order_and_cut_decide(seed):
-    assert right("reversed", seed).mean() > 0.97
-    assert right("right", seed).mean() > 0.93
-    assert right("left", seed).mean() < 0.35
-    assert right("single", seed).mean() < 0.85
-    # At half the rate single digits are at their best of four; the order stays.
-    assert right("left", seed).mean() + 0.2 < right("single", seed, 2e-3).mean() < 0.97
+each_seed = pytest.mark.parametrize("seed", range(3))
 
 
 @each_seed
-def test_single_digits_depend_on_the_length(seed):
-    n_digits = lengths(task("single").test[0]) - 1  # (N,)
-    shares = {n: right("single", seed)[n_digits == n].mean() for n in (4, 5, 6)}
-    print(f"seed {seed}:", {n: round(share.item(), 2) for n, share in shares.items()})
-    assert max(shares.values()) > 0.9
-    assert max(shares.values()) - min(shares.values()) > 0.25
+def test_order_decides(seed):
+    assert right("reversed", seed, 250).mean() > 0.94
+    assert right("as written", seed, 250).mean() < 0.5
+    assert right("as written", seed, 250, lr=2e-3).mean() < 0.6  # its best of three rates
 
 
 @each_seed
-def test_single_digits_need_more_steps(seed):
-    assert right("single", seed, steps=1200).mean() > 0.97
+def test_as_written_depends_on_the_length(seed):
+    n_digits = lengths(task("as written").test[0]) - 1  # (N,)
+    shares = [right("as written", seed, 250)[n_digits == n].mean() for n in (4, 5, 6)]
+    print(f"seed {seed}:", [round(share.item(), 2) for share in shares])
+    assert max(shares) > 0.5 and min(shares) < 0.2
+
+
+@each_seed
+def test_as_written_needs_more_steps(seed):
+    assert right("as written", seed, 1200).mean() > 0.97
+
+
+@each_seed
+def test_threes_from_the_right_win(seed):
+    assert right("threes from the right", seed, 400).mean() > 0.93
+    assert right("threes from the left", seed, 400).mean() < 0.4
