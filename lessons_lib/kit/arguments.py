@@ -1,6 +1,6 @@
 """Checks of arguments: each names the argument, what was given and what was expected."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 
@@ -179,3 +179,69 @@ def check_layer_mask(name: str, mask, query: torch.Tensor, key: torch.Tensor) ->
         raise ValueError(
             f"{name} must be (T_q, T_k), (B, 1, T_k) or (B, T_q, T_k), got {tuple(mask.shape)}"
         )
+
+
+def check_not_negative(name: str, value: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least zero."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise unless `text` is a string that can be written in UTF-8.
+
+    Raises:
+        TypeError: if it is no string.
+        ValueError: if it holds half a character (a lone surrogate).
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(
+            f"{name} must hold whole characters, got {half!r} at place {error.start}"
+        ) from None
+
+
+def check_some_pair(name: str, text: str, pairs: Collection) -> None:
+    """Raise ValueError unless some pair of neighbours was found in `text`."""
+    if not pairs:
+        raise ValueError(f"{name} must hold a word of at least two bytes, got {text[:20]!r}")
+
+
+def check_merges(name: str, merges: Mapping[tuple[int, int], int], first: int = 256) -> None:
+    """Raise unless `merges` maps pairs of ids to new ones: first, first + 1, … in their order.
+
+    Raises:
+        TypeError: if it is no mapping from pairs of whole numbers.
+        ValueError: if a new id is out of order, or a pair holds an id that is made later.
+    """
+    if not isinstance(merges, Mapping):
+        raise TypeError(f"{name} must be a dict {{(id, id): new id}}, got {type(merges).__name__}")
+    for new, (pair, given) in enumerate(merges.items(), start=first):
+        is_pair = isinstance(pair, tuple) and len(pair) == 2
+        if not is_pair or not all(type(i) is int for i in pair):
+            raise TypeError(f"{name} must map pairs of ids, (id, id), got {pair!r}")
+        if given != new:
+            raise ValueError(
+                f"{name} must number its new ids {first}, {first + 1}, … in order: "
+                f"expected {pair} → {new}, got {given!r}"
+            )
+        if not all(0 <= i < new for i in pair):
+            raise ValueError(f"{name} makes {new} from {pair}: ids must lie in 0 … {new - 1}")
+
+
+def check_token_ids(name: str, ids: Iterable[int], n_tokens: int) -> None:
+    """Raise unless all `ids` are whole numbers in 0 … n_tokens − 1.
+
+    Raises:
+        TypeError: if one is no whole number.
+        ValueError: if one lies outside the vocabulary.
+    """
+    for i in ids:
+        if not isinstance(i, int) or isinstance(i, bool):
+            raise TypeError(f"{name} must hold whole numbers, got {type(i).__name__}")
+        if not 0 <= i < n_tokens:
+            raise ValueError(f"{name} must lie in 0 … {n_tokens - 1}, got {i}")

@@ -11,15 +11,16 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 
 import torch
 
-from lessons_lib.kit.arguments import check_shape
+from lessons_lib.kit.arguments import check_positive, check_shape
 
 WORDS = ((255, 255, 255), (107, 174, 214), (8, 48, 107))  # white, sky, dark blue: weight 0, ½, 1
 PATCHES = ((0, 34, 78), (125, 124, 120), (254, 232, 56))  # dark blue, grey, yellow
+CHIPS = ((198, 224, 244), (250, 222, 164), (190, 232, 214), (246, 208, 226))  # light colours
 SIDE = 240  # pixels: the width at which a picture is shown
 CARD = "position:relative;background:#fff;color:#000;padding:8px 12px;border-radius:4px"
 HIDDEN = "position:absolute;width:1px;height:1px;overflow:hidden;opacity:0"  # but read aloud
@@ -165,6 +166,26 @@ def patch_map(
     hint = "<p>Yellow: the heaviest weight of a query, its number beside it. <span "
     hint += 'style="display:none">Point at a query, tap it, or press Tab.</span></p>'
     return LiveMap(title, alt, hint, heads)
+
+
+def token_chips(rows: Mapping[str, Sequence[str]], title: str, alt: str) -> LiveMap:
+    """Show texts cut into tokens, each token a chip: {name of the row: its tokens}.
+
+    The number of its tokens stands beside a row's name. A space at a chip's end is ␣, a new line ↵.
+    Neighbours differ in colour, which means nothing else.
+
+    Raises:
+        ValueError: if there are no rows, or tokens are not strings.
+    """
+    check_positive("the number of rows", len(rows))
+    heads = []
+    for name, tokens in zip(_words("names", list(rows)), rows.values(), strict=True):
+        chips = "<wbr>".join(
+            f"<i{_paint(CHIPS[n % len(CHIPS)])}{token}</i>"
+            for n, token in enumerate(_words("tokens", tokens))
+        )
+        heads.append((f"{name}: {len(tokens)} tokens", f"<p>{chips}</p>"))
+    return LiveMap(title, alt, "", heads)
 
 
 def _heads(weights, T_q: int, T_k: int, names) -> list[tuple[str, list[list[float]]]]:

@@ -1,4 +1,4 @@
-"""Sketches of famous ideas: heads as slabs, RoPE's arrows, ALiBi's triangle, the cache as a grid.
+"""Sketches of famous ideas: heads as slabs, RoPE's arrows, the cache as a grid, merges as a tree.
 
 They are drawn in the house style of `figures`, and return a `Picture` as well.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # matplotlib is imported when something is drawn
     from matplotlib.axes import Axes
 
 GREY, QUIET = "#D9D9D9", "#595959"  # for areas, and for words beside the matter
+LIGHT_ORANGE = "#F7D9A0"
 
 
 @house_style()
@@ -350,3 +351,47 @@ def _cell(axes: Axes, x: float, y: float, state: str) -> None:
         "not yet": {"facecolor": "white", "edgecolor": GREY, "linestyle": ":"},
     }
     axes.add_patch(Rectangle((x - 0.19, y - 0.15), 0.38, 0.3, linewidth=1.4, **looks[state]))
+
+
+@house_style()
+def merge_tree(
+    letters: Sequence[str], merges: Sequence[tuple[str, str]], title: str, alt: str
+) -> Picture:
+    """Draw how merges, the first learnt first, make tokens of a word, from its letters up.
+
+    Each merge that the word needs is a box above the two that it joins, with its place in `merges`,
+    from 1. The tokens that are left in the end are orange.
+
+    Raises:
+        ValueError: if there are no letters, or more than 24.
+    """
+    check_positive("the number of letters", len(letters))
+    check_at_most("the number of letters", len(letters), 24)
+    row = [(letter, n, 0) for n, letter in enumerate(letters)]  # (text, place, level)
+    boxes, lines = [(*box, None) for box in row], []
+    for number, pair in enumerate(merges, start=1):
+        n = 0
+        while n + 1 < len(row):
+            (left, x_left, low), (right, x_right, high) = row[n : n + 2]
+            if (left, right) == tuple(pair):
+                row[n : n + 2] = [(left + right, (x_left + x_right) / 2, max(low, high) + 1)]
+                boxes.append((*row[n], number))
+                lines += [(row[n][1:], row_below) for row_below in ((x_left, low), (x_right, high))]
+            n += 1
+    top = max(level for _, _, level in row)
+    axes = _sheet(title, width=0.5 + 0.95 * len(letters), height=1.35 + 0.85 * top)
+
+    def at(place, level):
+        return 0.72 + 0.95 * place, 0.5 + 0.85 * level
+
+    for upper, lower in lines:
+        _way(axes, at(*upper), at(*lower), colour=QUIET)
+    for text, place, level, number in boxes:
+        is_token = (text, place, level) in row
+        colour = LIGHT_ORANGE if is_token else "white" if number is None else GREY
+        _block(axes, *at(place, level), text, colour, height=0.4, width=0.5 + 0.1 * len(text))
+        if number is not None:
+            x, y = at(place, level)
+            beside = x + 0.29 + 0.05 * len(text)
+            axes.text(beside, y, f"{number}.", va="center", fontsize=11, color=QUIET)
+    return Picture(axes.figure, alt)

@@ -95,15 +95,7 @@ def number_words(
     """
     if target not in SCALES:
         raise ValueError(f"target must be one of {sorted(SCALES)}, got {target!r}")
-    for name, value in (("max_digits", max_digits), ("n_train", n_train), ("n_test", n_test)):
-        check_positive(name, value)
-    check_at_most("max_digits", max_digits, MAX_DIGITS)
-    if n_train + n_test > 10**max_digits:
-        raise ValueError(
-            f"n_train + n_test must be at most {10**max_digits}, the count of different numbers "
-            f"with up to {max_digits} digits, got {n_train + n_test}"
-        )
-    numbers = _draw_numbers(max_digits, n_train + n_test, random.Random(seed))
+    numbers = _draw_numbers(max_digits, n_train, n_test, seed)
     src_vocab = SPECIALS + number_vocabulary("en", max_digits)
     tgt_vocab = SPECIALS + number_vocabulary(target, max_digits)
     pairs = [(spell(n, "en"), spell(n, target)) for n in numbers]
@@ -113,6 +105,31 @@ def number_words(
         train=_to_ids(pairs[:n_train], src_vocab, tgt_vocab),
         test=_to_ids(pairs[n_train:], src_vocab, tgt_vocab),
         split=split_number,
+    )
+
+
+def number_digits(
+    cut: Split, max_digits: int = 6, n_train: int = 4000, n_test: int = 500, seed: int = 0
+) -> Task:
+    """Draw numbers as `number_words` does; source: their digits, cut into tokens; target: German.
+
+    `cut` takes the digits, such as "4207", and gives the tokens, such as ["4", "207"]. The source
+    vocabulary is what the training numbers hold; other tokens become `<unk>`.
+
+    Raises:
+        ValueError: for too many digits, or more numbers than there are.
+    """
+    numbers = _draw_numbers(max_digits, n_train, n_test, seed)
+    pairs = [(cut(str(n)), spell(n, "de")) for n in numbers]
+    src_vocab = build_vocabulary(src for src, _ in pairs[:n_train])
+    tgt_vocab = SPECIALS + number_vocabulary("de", max_digits)
+    return Task(
+        src_vocab,
+        tgt_vocab,
+        train=_to_ids(pairs[:n_train], src_vocab, tgt_vocab),
+        test=_to_ids(pairs[n_train:], src_vocab, tgt_vocab),
+        split=cut,
+        knows_unk=True,
     )
 
 
@@ -187,9 +204,18 @@ def split_text(sentence: str) -> list[str]:
     )
 
 
-def _draw_numbers(max_digits: int, count: int, rng: random.Random) -> list[int]:
-    numbers: dict[int, None] = {}  # a dict keeps the order in which the numbers were drawn
-    while len(numbers) < count:
+def _draw_numbers(max_digits: int, n_train: int, n_test: int, seed: int) -> list[int]:
+    """Different numbers in the order in which they were drawn: first those to train on."""
+    for name, value in (("max_digits", max_digits), ("n_train", n_train), ("n_test", n_test)):
+        check_positive(name, value)
+    check_at_most("max_digits", max_digits, MAX_DIGITS)
+    if n_train + n_test > 10**max_digits:
+        raise ValueError(
+            f"n_train + n_test must be at most {10**max_digits}, the count of different numbers "
+            f"with up to {max_digits} digits, got {n_train + n_test}"
+        )
+    rng, numbers = random.Random(seed), {}  # a dict keeps the order in which they were drawn
+    while len(numbers) < n_train + n_test:
         n_digits = rng.randint(1, max_digits)
         number = rng.randrange(10**n_digits)
         if rng.random() < 0.25:
