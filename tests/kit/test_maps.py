@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import nbformat.v4
 import pytest
@@ -10,7 +11,7 @@ from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 
 from lessons_lib.kit import maps
-from lessons_lib.kit.maps import attention_map, patch_map
+from lessons_lib.kit.maps import attention_map, patch_map, token_chips
 from lessons_lib.multi_head_attention import MultiHeadAttention
 from tests.laws.planted import code, plant_notebook
 from tests.strictly import run_strictly
@@ -348,3 +349,28 @@ def test_strict_validation_of_a_stored_map(tmp_path):
     result = run_strictly(tmp_path / "maps.ipynb")
     assert "1 failed, 2 passed" in result.stdout, result.stdout + result.stderr
     assert re.search(r"FAILED .*::Cell 2", result.stdout)
+
+
+# Tokens as chips
+
+
+def test_chips_are_the_tokens_in_their_order_with_their_number():
+    chips = token_chips({"<one>": ["␣a", " b", "<i>"], "two": []}, "Title", "alt")
+    read = Reader(chips.html)
+    assert [text for _, _, text in read.coloured] == ["␣a", "␣b", "<i>"]
+    assert read.heads == ["<one>: 3 tokens", "two: 0 tokens"]
+    assert chips._repr_mimebundle_()["text/plain"] == "alt"
+
+
+def test_neighbouring_chips_differ_and_can_be_read():
+    read = Reader(token_chips({"one": list("abcdefgh")}, "Title", "alt").html)
+    colours = [paint for paint, _, _ in read.coloured]
+    assert all(one != other for one, other in pairwise(colours))
+    assert {ink for _, ink, _ in read.coloured} == {"#000"}
+
+
+def test_chips_name_what_is_wrong():
+    with pytest.raises(ValueError, match="the number of rows must be"):
+        token_chips({}, "Title", "alt")
+    with pytest.raises(ValueError, match="tokens must be a list of strings"):
+        token_chips({"one": [1]}, "Title", "alt")

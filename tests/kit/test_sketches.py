@@ -31,6 +31,13 @@ PICTURES = {
     "cache": lambda: sketches.cache_grid(4, "Title", "alt"),
     "cache, one step": lambda: sketches.cache_grid(1, "Title", "alt"),
     "cache, six steps": lambda: sketches.cache_grid(6, "Title", "alt"),
+    "merges": lambda: sketches.merge_tree(
+        "seventeen", [("e", "n"), ("e", "v"), ("s", "ev"), ("en", "t")], "Title", "alt"
+    ),
+    "merges, long": lambda: sketches.merge_tree(
+        ["␣", *"abc" * 7], [("a", "b"), ("ab", "c"), ("abc", "abc")], "Title", "alt"
+    ),
+    "merges, none": lambda: sketches.merge_tree(["a"], [], "Title", "alt"),
     "a long title": lambda: sketches.alibi_triangle(3, [0], list("abc"), "Title " * 15, "alt"),
     "transformer": lambda: figures.transformer("alt"),
     "transformer of 2": lambda: figures.transformer("alt", n_layers=2),
@@ -366,3 +373,25 @@ def test_matplotlib_is_imported_only_when_something_is_drawn():
     code = "import sys, lessons_lib.kit.sketches; print('matplotlib' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+# Merges as a tree
+
+
+def test_merges_are_done_in_their_order_and_numbered():
+    merges = [("b", "c"), ("a", "b"), ("x", "y"), ("a", "bc")]
+    picture = sketches.merge_tree("abcab", merges, "Title", "alt")
+    assert written(picture) == ["Title", *"abcab", "bc", "1.", "ab", "2.", "abc", "4."]
+
+
+def test_left_over_tokens_are_orange():
+    picture = sketches.merge_tree("abc", [("a", "b")], "Title", "alt")
+    boxes = [p for p in picture.figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
+    orange = [box.get_facecolor() == to_rgba(sketches.LIGHT_ORANGE) for box in boxes]
+    assert orange == [False, False, True, True]  # a, b, c, ab
+
+
+@pytest.mark.parametrize("letters", ["", "a" * 25])
+def test_a_tree_has_one_to_24_letters(letters):
+    with pytest.raises(ValueError, match="the number of letters must be"):
+        sketches.merge_tree(letters, [], "Title", "alt")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lessons_lib.kit.numbers import spell
-from lessons_lib.kit.tasks import number_words, read_pairs, split_text
+from lessons_lib.kit.tasks import number_digits, number_words, read_pairs, split_text
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, lengths
 
 
@@ -116,6 +116,25 @@ def test_decode_stops_at_eos_and_skips_the_frame(task):
 def test_number_words_names_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         number_words(**arguments)
+
+
+def test_digits_are_the_same_numbers_cut_into_tokens():
+    sizes = {"max_digits": 5, "n_train": 300, "n_test": 40}
+    words, digits = number_words(**sizes), number_digits(lambda d: [d[:2], *d[2:]], **sizes)
+    for (src, tgt), (cut, same) in ((words.train, digits.train), (words.test, digits.test)):
+        assert torch.equal(tgt, same)
+        for one, other in zip(src, cut, strict=True):
+            number = "".join(digits.words(other)[:-1])
+            assert "<unk>" in number or spell(int(number)) == words.words(one)[:-1]
+    assert digits.decode(digits.test[1][0]) == words.decode(words.test[1][0])
+    assert [digits.src_vocab[i] for i in digits.encode("1205")] == ["12", "0", "5", "<eos>"]
+
+
+def test_number_digits_names_what_is_wrong():
+    with pytest.raises(ValueError, match="n_test must be"):
+        number_digits(list, n_test=0)
+    with pytest.raises(ValueError, match=r"n_train . n_test must be at most 10"):
+        number_digits(list, max_digits=1)
 
 
 def test_all_numbers_of_a_size_can_be_used():
