@@ -163,13 +163,13 @@ def counted(seed, n_back):
 
 @SEEDS
 def test_counting_copies_more(seed):
-    for n_back, low, high in ((3, 0.6, 0.7), (6, 0.98, 1.0)):
+    for n_back, low, high, most_new in ((3, 0.6, 0.7, 0.82), (6, 0.98, 1.0, 0.25)):
         texts = counted(seed, n_back)
         real = [text for text in texts if read_number(text.split(), "de") is not None]
         assert low <= len(real) / 1000 <= high
-        assert new_of_middle_length(real) < 0.35
+        assert new_of_middle_length(real) < most_new
     ours = written(seed, 1.0)[1]
-    assert len(ours) > 880 and new_of_middle_length(ours) > 0.8
+    assert len(ours) > 880 and new_of_middle_length(ours) > 0.82
 
 
 def new_of_middle_length(real):
