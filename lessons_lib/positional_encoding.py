@@ -10,6 +10,7 @@ from torch import nn
 from lessons_lib.kit.arguments import (
     check_at_most,
     check_divisible,
+    check_not_negative,
     check_positive,
     check_vectors,
 )
@@ -68,16 +69,17 @@ def rotate(x: torch.Tensor, first: int = 0) -> torch.Tensor:
     """Turn each pair of columns of a query or key by the angle of its position (RoPE).
 
     x (…, T, d), which stands at the positions first, first + 1, … → the same shape, type and
-    device; columns 2i and 2i + 1 turn like clock i. The dot
-    product of a rotated query and a rotated key depends on how far apart they stand, and on nothing
-    else about their positions (Su et al. 2021, section 3.2, equations 14 to 16). The angles are
-    computed in float32, whatever the type of x.
+    device; columns 2i and 2i + 1 turn like clock i. The dot product of a rotated query and a
+    rotated key depends on how far apart they stand, and on nothing else about their positions (Su
+    et al. 2021, section 3.2, equations 14 to 16). The angles are computed in float32, whatever the
+    type of x.
 
     Raises:
         TypeError: if x is not a tensor of floating-point numbers.
-        ValueError: if x has fewer than two axes, T is 0 or d is odd.
+        ValueError: if x has fewer than two axes, T is 0, d is odd or `first` is below 0.
     """
     check_vectors("x", x)
+    check_not_negative("first", first)
     check_divisible("the last axis of x", x.shape[-1], by=2)
     T, d = x.shape[-2:]
     turned = angles(first + T, d, x.device)[first:]  # (T, d/2)

@@ -99,6 +99,16 @@ def test_decoding_takes_the_most_probable_word_of_teacher_forcing(task_and_model
     assert torch.equal(written[real], again[real])
 
 
+@pytest.mark.parametrize("decode", [greedy_decode, beam_decode, sample])
+def test_what_is_written_can_be_trained_on(task_and_model, decode):
+    """Ids made in inference mode could not: the gradient would ask for them."""
+    task, model = task_and_model
+    ids = decode(model, task.test[0][:3])
+    embed = torch.nn.Embedding(len(task.tgt_vocab), 4)
+    embed(ids).sum().backward()
+    assert not ids.is_inference() and embed.weight.grad.abs().sum() > 0
+
+
 def test_no_gradient_is_kept(task_and_model):
     _, model = task_and_model
     grads = []

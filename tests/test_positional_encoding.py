@@ -15,6 +15,7 @@ from lessons_lib.positional_encoding import (
     rotate,
 )
 from lessons_lib.self_attention import SelfAttention
+from lessons_lib.transformer import Cache
 from tests.relative import Biased, Rotary
 
 B, H, T, D = 2, 3, 7, 10
@@ -228,6 +229,18 @@ def test_wrong_sizes_of_the_bias_are_named(given, message):
         alibi_bias(*given)
 
 
+@pytest.mark.parametrize("first", [0, 1, 9])
+def test_rotation_begins_at_first(first):
+    x = seeded(B, H, T, D)
+    assert torch.allclose(rotate(x, first), behind(x, first), atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [-1, 0.5, True])
+def test_a_wrong_first_position_is_named(first):
+    with pytest.raises(ValueError, match="first must be a whole number of at least 0, got"):
+        rotate(seeded(1, 2, 2), first)
+
+
 # --- what attention makes of it -------------------------------------------------------------------
 
 
@@ -250,6 +263,21 @@ def test_relative_attention_sees_order(kind):
         attend(y, attend.project(y), causal_mask(T))[:, -1] for y in (x, x[:, order])
     )
     assert not torch.allclose(last, of_swapped, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Rotary, Biased])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_read_in_steps_is_read_at_once(kind, n):
+    """Queries are the last T_q of T_k positions: so relative positions hold with a cache, too."""
+    torch.manual_seed(0)
+    attend, x = kind(12, n_heads=3), seeded(B, T, 12)
+    whole, past = attend(x, attend.project(x), causal_mask(T)), [torch.zeros(B, 0, 1).bool()]
+    for first in range(0, T, n):
+        new, cache = x[:, first : first + n], Cache(past, first, min(n, T - first))
+        mask = causal_mask(T)[first : first + n, : first + n]
+        out = attend(new, cache.extend(attend.project(new)), mask)
+        assert torch.allclose(out, whole[:, first : first + n], atol=1e-5)
+        past = cache.kept
 
 
 @pytest.mark.parametrize("kind", [Rotary, Biased])

@@ -15,10 +15,12 @@ from lessons_lib.masking import causal_mask, padding_mask
 from lessons_lib.multi_head_attention import MultiHeadAttention
 from lessons_lib.positional_encoding import positional_encoding
 from lessons_lib.transformer import (
+    Cached,
     Decoder,
     DecoderLayer,
     Embedding,
     Encoder,
+    EncoderDecoderTransformer,
     EncoderLayer,
     FeedForward,
     PostNorm,
@@ -27,6 +29,7 @@ from lessons_lib.transformer import (
     cross_attention_maps,
     layer_norm,
 )
+from tests.relative import Rotary
 
 B, T, T_SRC, D_MODEL, N_HEADS, D_FF, N_LAYERS = 3, 5, 7, 12, 4, 10, 2
 N_SRC, N_TGT = 11, 9
@@ -424,3 +427,53 @@ def test_a_layer_takes_any_attention_under_the_contract():
     encoder = Encoder(nn.Identity(), [EncoderLayer(Mean(), D_MODEL, D_FF)], nn.Identity())
     decoder = Decoder(nn.Identity(), [layer], nn.Identity(), nn.Linear(D_MODEL, N_TGT))
     assert decoder(x, encoder(memory)).shape == (B, T, N_TGT)
+
+
+class Doubled(nn.Module):
+    """A feed-forward of another kind."""
+
+    def __init__(self, d_model, d_ff):
+        super().__init__()
+        self.sizes = d_model, d_ff
+
+    def forward(self, x):
+        return 2 * x
+
+
+class WithoutNorm(PreNorm):
+    new_norm = last = nn.Identity
+
+
+def test_layers_take_another_feed_forward_and_another_norm():
+    torch.manual_seed(0)
+    attend, cross = (MultiHeadAttention(12, 3) for _ in range(2))
+    x, memory = torch.randn(2, 5, 12), torch.randn(2, 4, 12)
+    encoder = EncoderLayer(attend, 12, 7, WithoutNorm, feed_forward=Doubled)
+    assert encoder.feed_forward.sizes == (12, 7)
+    h = x + attend(x, attend.project(x))
+    assert torch.allclose(encoder(x), 3 * h, atol=1e-5)
+    decoder = DecoderLayer(attend, cross, 12, 7, WithoutNorm, feed_forward=Doubled)
+    wanted = 3 * (h + cross(h, cross.project(memory)))
+    assert torch.allclose(decoder(x, memory), wanted, atol=1e-5)
+
+
+def test_any_encoder_and_decoder_make_a_model_and_its_steps_may_be_cached():
+    """Another attention, other feed-forwards: the steps with a cache equal all at once."""
+    torch.manual_seed(0)
+    sizes = 12, 7, PreNorm, 0.0, Doubled
+
+    def parts():
+        encoder = Encoder(
+            Embedding(9, 12, 20), [EncoderLayer(Rotary(12, 2), *sizes)], nn.Identity()
+        )
+        layer = DecoderLayer(Rotary(12, 2), MultiHeadAttention(12, 2), *sizes)
+        return encoder, Decoder(Embedding(8, 12, 20), [layer], nn.Identity(), nn.Linear(12, 8))
+
+    model, cached = EncoderDecoderTransformer(*parts()).eval(), Cached(*parts()).eval()
+    cached.load_state_dict(model.state_dict())
+    src, words = torch.tensor([[5, 6, 7, 2], [4, 2, 0, 0]]), torch.randint(1, 8, (2, 6))
+    with torch.no_grad():
+        whole, state = model(src, words), cached.start(src)  # (B, T, V)
+        for t, token in enumerate(words.unbind(dim=1)):
+            logits, state = cached.step(state, token)
+            assert torch.allclose(logits, whole[:, t], atol=1e-5)

@@ -99,13 +99,7 @@ def number_words(
     src_vocab = SPECIALS + number_vocabulary("en", max_digits)
     tgt_vocab = SPECIALS + number_vocabulary(target, max_digits)
     pairs = [(spell(n, "en"), spell(n, target)) for n in numbers]
-    return Task(
-        src_vocab,
-        tgt_vocab,
-        train=_to_ids(pairs[:n_train], src_vocab, tgt_vocab),
-        test=_to_ids(pairs[n_train:], src_vocab, tgt_vocab),
-        split=split_number,
-    )
+    return _task(pairs, n_train, src_vocab, tgt_vocab, split_number, knows_unk=False)
 
 
 def number_digits(
@@ -123,14 +117,7 @@ def number_digits(
     pairs = [(cut(str(n)), spell(n, "de")) for n in numbers]
     src_vocab = build_vocabulary(src for src, _ in pairs[:n_train])
     tgt_vocab = SPECIALS + number_vocabulary("de", max_digits)
-    return Task(
-        src_vocab,
-        tgt_vocab,
-        train=_to_ids(pairs[:n_train], src_vocab, tgt_vocab),
-        test=_to_ids(pairs[n_train:], src_vocab, tgt_vocab),
-        split=cut,
-        knows_unk=True,
-    )
+    return _task(pairs, n_train, src_vocab, tgt_vocab, cut, knows_unk=True)
 
 
 def read_pairs(
@@ -223,6 +210,14 @@ def _draw_numbers(max_digits: int, n_train: int, n_test: int, seed: int) -> list
             number = number // zeros * zeros
         numbers[number] = None
     return list(numbers)
+
+
+def _task(pairs, n_train: int, src_vocab, tgt_vocab, split: Split, knows_unk: bool) -> Task:
+    """The first `n_train` pairs to train on, the others to test with."""
+    train, test = (
+        _to_ids(part, src_vocab, tgt_vocab) for part in (pairs[:n_train], pairs[n_train:])
+    )
+    return Task(src_vocab, tgt_vocab, train, test, split, knows_unk)
 
 
 def _to_ids(

@@ -9,7 +9,7 @@ from torch import nn
 from lessons_lib.kit.batches import bucketed_batches, trim
 from lessons_lib.kit.seeding import seed_everything
 from lessons_lib.kit.tasks import number_words
-from lessons_lib.kit.training import learning_rate, teacher_forcing, token_loss, train
+from lessons_lib.kit.training import fit, learning_rate, teacher_forcing, token_loss, train
 from lessons_lib.kit.vocabulary import BOS, EOS, PAD, build_vocabulary, lengths, pad_rows
 from lessons_lib.rnn_bottleneck import EncoderDecoder
 
@@ -168,3 +168,33 @@ def test_seed_everything_seeds_all_generators_and_uses_one_thread():
 
     assert draw() == draw()
     assert torch.get_num_threads() == 1
+
+
+def test_columns_may_be_one_or_three(task):
+    src, tgt = task.train
+    (alone,) = next(bucketed_batches(src))
+    assert alone.shape == (64, int(lengths(alone).max()))
+    three = next(bucketed_batches(src, tgt, src))
+    assert torch.equal(three[0], three[2]) and three[1].shape[1] == int(lengths(three[1]).max())
+
+
+def test_fit_keeps_the_ratio_of_rates_between_groups(monkeypatch):
+    """One group asks for ten times the rate, and a third of the weights is left as it is."""
+    seen, adam = [], torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        seen.append([group["lr"] for group in self.param_groups])
+        return adam(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    slow, fast, still = (nn.Linear(3, 3) for _ in range(3))
+    model, before = nn.Sequential(slow, fast, still), still.weight.clone()
+    groups = [{"params": slow.parameters()}, {"params": fast.parameters(), "lr": 1e-1}]
+    batches = iter([(torch.randn(2, 3), torch.randn(2, 3))] * 8)
+    losses = fit(
+        model, lambda x, y: (model(x) - y).square().mean(), batches, 8, 1e-2, groups=groups
+    )
+    assert len(losses) == 8 and losses[-1] < losses[0]
+    assert all(b == pytest.approx(10 * a) for a, b in seen)
+    assert [a for a, _ in seen] == pytest.approx([learning_rate(n, 8, 1e-2) for n in range(8)])
+    assert torch.equal(still.weight, before) and not model.training
